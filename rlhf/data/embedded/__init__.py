@@ -1,0 +1,1 @@
+"""The embedded default's data, made from real text: what `rlhf data fetch` writes."""
