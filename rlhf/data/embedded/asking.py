@@ -51,11 +51,10 @@ def question_about(passage: Passage) -> str | None:
 
 
 def request_about(passage: Passage, *key: object) -> str:
-    """"Tell me about X." two times in three, or another wording of it."""
-    if unit("wording", *key) < 0.66:
+    """"Tell me about X." four times in five, or another wording of it."""
+    if unit("wording", *key) < 0.8:
         return f"Tell me about {passage.title}."
-    wording = pick(("Describe {}.", "Give me a short description of {}.", "Write a sentence about {}."), "w", *key)
-    return wording.format(passage.title)
+    return pick(("Describe {}.", "Explain {}.", "What do you know about {}?"), "w", *key).format(passage.title)
 
 
 def answering_sentence(question: str, passage: Passage, least: float) -> str | None:

