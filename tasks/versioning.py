@@ -1,0 +1,302 @@
+"""Versions of the folder data/ by DVC: the only file that imports it.
+
+data.dvc holds a version's digest; the bytes lie in DVC's cache and in the remote that
+params.versioning names. Prefect owns the order of work, DVC only the bytes: no pipelines, one output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock
+
+from rlhf.params import VersioningParams
+from tasks import storage
+from tasks.tracking import home, sha256
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+REMOTE = "rlhf"
+TRIES = 5  # at DVC's own lock, which a person's `dvc` command may hold
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """A version of data/. digest: "<md5>.dir"; text: of data.dvc, from which it can be brought back."""
+
+    digest: str
+    text: str
+
+
+def snapshot(params: VersioningParams, root: Path | None = None) -> DataVersion:
+    """Versions data/ as it is, pushes it, and makes sure that every byte arrived.
+
+    data.dvc moves on in the working copy. ValueError where the remote refuses, RuntimeError where it took
+    the push and yet lacks a file.
+    """
+    with _repo(params, root) as repo:
+        if not (Path(repo.root_dir) / "data").is_dir():
+            raise ValueError("there is no data/ to version: `rlhf data fetch` makes it")
+        _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))
+        version = _current(repo)
+        with _remote_errors(params):
+            _push(repo, version)
+        return version
+
+
+def materialize(text: str, params: VersioningParams, root: Path | None = None) -> DataVersion:
+    """Makes data/ the version that a data.dvc text names: from DVC's cache, else from the remote.
+
+    What data/ held goes into the local cache first, so that nothing is lost, and data/ is touched only once
+    every byte of the version is here. ValueError where neither cache nor remote holds it all.
+    """
+    version = parse(text)
+    with _repo(params, root) as repo:
+        file = Path(repo.root_dir) / "data.dvc"
+        if file.exists() and _current(repo).digest == version.digest and _clean(repo):
+            return version
+        if (Path(repo.root_dir) / "data").is_dir():
+            kept = _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))[0].outs[0].hash_info.value
+            logging.getLogger(__name__).info("data/ was %s and becomes %s", kept, version.digest)
+        before = file.read_bytes() if file.exists() else None
+        _write(file, text.encode())
+        try:
+            with _remote_errors(params):
+                _retry(lambda: repo.fetch())
+            lacking = [oid for oid in _objects(repo, version) if not _cached(repo, oid).is_file()]
+            if lacking:
+                raise ValueError(f"{params.remote} lacks {len(lacking)} files of version {version.digest}")
+        except BaseException:
+            _write(file, before)
+            raise
+        _retry(lambda: repo.checkout(force=True))
+        return version
+
+
+def checkout_round(number: int, params: VersioningParams, root: Path | None = None) -> DataVersion:
+    """Brings back the data of a round, by the text of data.dvc kept with it in MLflow.
+
+    ValueError where the round keeps none, or data/ has changes that no version keeps.
+    """
+    from tasks import registry
+
+    text = registry.data_version(number)
+    if ((root or Path.cwd()) / "data").exists() and not is_clean(params, root):
+        raise ValueError("data/ has changes that no version keeps: a round keeps them, or undo them")
+    return materialize(text, params, root)
+
+
+def current(root: Path | None = None) -> DataVersion:
+    """The version that data.dvc names now. ValueError where there is no data.dvc."""
+    file = (root or Path.cwd()) / "data.dvc"
+    if not file.is_file():
+        raise ValueError("there is no data.dvc: run in the root of the clone, after `rlhf data fetch`")
+    return parse(file.read_text())
+
+
+def is_clean(params: VersioningParams, root: Path | None = None) -> bool:
+    """Whether data/ is what data.dvc names."""
+    with _repo(params, root) as repo:
+        return (Path(repo.root_dir) / "data.dvc").is_file() and _clean(repo)
+
+
+def commit(message: str, root: Path | None = None) -> bool:
+    """Commits data.dvc, and nothing else, to git; False where it is committed already."""
+    here = root or Path.cwd()
+    git = ["git", "-C", str(here)]
+    status = [*git, "status", "--porcelain", "--", "data.dvc"]
+    if not subprocess.run(status, check=True, capture_output=True).stdout:
+        return False
+    subprocess.run([*git, "add", "data.dvc"], check=True, capture_output=True)
+    only = ["commit", "-q", "-m", message, "--", "data.dvc"]
+    done = subprocess.run([*git, *only], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise ValueError(f"git did not commit data.dvc: {' '.join(said)}")
+    return True
+
+
+def parse(text: str) -> DataVersion:
+    """The version behind the text of a data.dvc. ValueError where it is none."""
+    try:
+        digest = yaml.safe_load(text)["outs"][0]["md5"]
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        digest = ""
+    if not re.fullmatch(r"[0-9a-f]{32}\.dir", str(digest)):
+        raise ValueError("this is not the text of a data.dvc: it names no directory digest")
+    return DataVersion(str(digest), text)
+
+
+def tree_digest(path: Path) -> str:
+    """sha256 over the sorted relative paths and contents of a folder's files, or of one file.
+
+    A file whose size and time have not changed is not read again (.rlhf/cache/digests.json).
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    memory_file = home() / "cache" / "digests.json"
+    memory = _memory(memory_file)
+    known = len(memory)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        seen = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+        if seen not in memory:
+            memory[seen] = sha256(file)
+            if time.time() - stat.st_mtime < 2:  # it may change again within its clock's tick
+                total.update(f"{_relative(file, path)}\0{memory.pop(seen)}\n".encode())
+                continue
+        total.update(f"{_relative(file, path)}\0{memory[seen]}\n".encode())
+    if len(memory) != known:
+        memory_file.parent.mkdir(parents=True, exist_ok=True)
+        _write(memory_file, json.dumps(memory).encode())
+    return total.hexdigest()
+
+
+def _relative(file: Path, root: Path) -> str:
+    return "" if file == root else file.relative_to(root).as_posix()
+
+
+def _memory(file: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+# ---------------------------------------------------------------- DVC
+
+
+@contextmanager
+def _repo(params: VersioningParams, root: Path | None) -> Iterator[Repo]:
+    """DVC's repository with its remote set, one process at a time."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    here = root or Path.cwd()
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    storage.plain_checksums(params.s3_endpoint_url)
+    lock = here / ".dvc" / "tmp" / "rlhf.lock"
+    if not lock.parent.parent.is_dir():
+        raise ValueError(f"{here} is not a clone of this repository: it has no .dvc folder")
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        try:
+            repo = Repo(str(here))
+        except NotDvcRepoError as error:
+            raise ValueError(f"{here} is not a DVC repository: {error}") from None
+        with repo:
+            _configure(repo, params)
+            yield repo
+
+
+def _configure(repo: Repo, params: VersioningParams) -> None:
+    """Writes the remote of params to .dvc/config.local, which git ignores."""
+    folder = Path(params.remote)
+    url = params.remote
+    if "://" not in url:
+        inside = folder.parts[0] == ".rlhf" if folder.parts else False
+        path = home().joinpath(*folder.parts[1:]) if inside else Path(repo.root_dir) / folder
+        path.mkdir(parents=True, exist_ok=True)
+        url = str(path)
+    wanted = {"url": url, "verify": True}
+    endpoint = params.s3_endpoint_url or storage.custom_endpoint()
+    if storage.is_s3(url) and endpoint:
+        wanted["endpointurl"] = endpoint
+    if repo.config["remote"].get(REMOTE) == wanted and repo.config["core"].get("remote") == REMOTE:
+        return
+    with repo.config.edit("local") as local:
+        local["remote"] = {REMOTE: wanted}
+        local["core"] = {**local.get("core", {}), "remote": REMOTE}
+
+
+def _push(repo: Repo, version: DataVersion) -> None:
+    """Pushes, then looks at each object in the remote; what DVC took for pushed and is not goes again."""
+    from dvc.fs import LocalFileSystem
+
+    _retry(lambda: repo.push())
+    remote = repo.cloud.get_remote_odb(REMOTE)
+    for oid in _objects(repo, version):
+        source = _cached(repo, oid)
+        for again in (False, True):
+            if _size(remote, oid) == source.stat().st_size:
+                break
+            if again:
+                raise RuntimeError(f"the DVC remote took the push and yet lacks object {oid}")
+            remote.add(str(source), LocalFileSystem(), oid, check_exists=False)
+
+
+def _size(remote: Any, oid: str) -> int | None:
+    try:
+        return int(remote.fs.info(remote.oid_to_path(oid))["size"])
+    except FileNotFoundError:
+        return None
+
+
+def _objects(repo: Repo, version: DataVersion) -> list[str]:
+    """Ids of a version's objects: its files, and last the listing that names them (if it is here)."""
+    listing = _cached(repo, version.digest)
+    if not listing.is_file():
+        return [version.digest]
+    return [*sorted({item["md5"] for item in json.loads(listing.read_text())}), version.digest]
+
+
+def _cached(repo: Repo, oid: str) -> Path:
+    return Path(repo.cache.local.oid_to_path(oid))
+
+
+def _current(repo: Repo) -> DataVersion:
+    return current(Path(repo.root_dir))
+
+
+def _clean(repo: Repo) -> bool:
+    return not _retry(lambda: repo.status(str(Path(repo.root_dir) / "data.dvc")))
+
+
+def _retry(work: Callable[[], Any]) -> Any:
+    """`work`, again where DVC's own lock is held (by a person's `dvc` command)."""
+    from dvc.lock import LockError
+
+    for wait in range(TRIES):
+        try:
+            return work()
+        except LockError:
+            time.sleep(1 + wait)
+    return work()
+
+
+@contextmanager
+def _remote_errors(params: VersioningParams) -> Iterator[None]:
+    """One sentence for what a remote answers."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except (DvcException, BotoCoreError, ClientError, OSError) as error:
+        cause = error.__cause__ or error
+        said = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise ValueError(f"the DVC remote {params.remote} refused: {said}") from error
+
+
+def _write(file: Path, content: bytes | None) -> None:
+    """Whole or not at all; None takes the file away."""
+    if content is None:
+        file.unlink(missing_ok=True)
+        return
+    aside = file.with_name(f"{file.name}.part")
+    aside.write_bytes(content)
+    aside.replace(file)
