@@ -1,0 +1,43 @@
+"""Stage "rank": samples.jsonl -> comparisons.jsonl, ranked by simulated labelers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from rlhf.data.load import pretraining_texts
+from rlhf.jobs import Job
+from rlhf.labeling.simulated import rank
+from rlhf.labeling.utility import Utility
+from rlhf.records import read_jsonl, write_jsonl
+from rlhf.training.progress import progress
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Inputs: samples (file), curated (folder). Products: comparisons.jsonl, utility.npz.
+
+    Returns the figures of `rlhf.labeling.simulated.rank`.
+    """
+    samples = list(read_jsonl(job.path("samples")))
+    if not samples:
+        raise ValueError(f"{job.path('samples').name} holds no completions to rank")
+    utility = fit_utility(job)
+    records, figures = rank(
+        samples,
+        utility,
+        labelers=job.params.comparisons.labelers,
+        seed=job.params.seed,
+        on_progress=lambda items: progress(items, "rank"),
+    )
+    utility.save(job.out / "utility.npz")
+    write_jsonl(job.out / "comparisons.jsonl", records)
+    job.log(0, **figures)
+    return figures
+
+
+def fit_utility(job: Job) -> Utility:
+    """The utility over all curated pretraining text; the labelers have read the validation split too."""
+    curated = job.path("curated")
+    return Utility.fit(
+        itertools.chain.from_iterable(pretraining_texts(curated, s) for s in ("train", "valid"))
+    )
