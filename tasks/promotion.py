@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks import registry
-from tasks.registry import Move
+from tasks.aliases import Move
 from tasks.tracking import ModelRef
 
 POLICY = "policy"

@@ -1,4 +1,4 @@
-"""Rounds, stages and model versions in MLflow; with tasks/tracking.py the only files that import it.
+"""Rounds, stages and model versions in MLflow; this file and tasks/tracking.py alone import it.
 
 A round is a parent run, a stage a child run tagged rlhf.stage, rlhf.key and rlhf.round. `find` is the
 pipeline's cache: a stage whose key is known, whose run finished and whose outputs are still there is
@@ -9,19 +9,20 @@ outputs.json names every file that belongs to it, so a killed run leaves nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks import tracking
+from tasks.aliases import aliases, history, reconcile
+from tasks.aliases import set_alias as set_alias
+from tasks.directories import digest, require_safe_model
 from tasks.tracking import OUTPUTS, ModelRef, StageRef, StageRun
 
 MODELS = ("base", "sft", "reward-model", "policy")
 DATA_TAG = "rlhf.data_dvc"  # on a round: the text of data.dvc, which brings its data back
-HISTORY = "rlhf.history."  # on a registered model: one tag for each move of an alias
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,15 @@ class RoundRef:
     tags: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Move:
-    """One move of an alias. version and before are None where the alias is absent."""
-
-    at: str
-    alias: str
-    version: int | None
-    before: int | None
-    by: str
-    why: str
-
-
 # ---------------------------------------------------------------- rounds
 
 
 def start_round(round: int, params: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
     """Run id of the round: its newest run goes on where the params are the same, else a new one starts."""
-    digest = tracking.digest(params)
-    values = {**(tags or {}), "rlhf.kind": "round", "rlhf.round": str(round), "rlhf.params": digest}
+    same = digest(params)
+    values = {**(tags or {}), "rlhf.kind": "round", "rlhf.round": str(round), "rlhf.params": same}
     mlflow = tracking.client()
-    known = [r for r in rounds() if r.round == round and r.tags.get("rlhf.params") == digest]
+    known = [r for r in rounds() if r.round == round and r.tags.get("rlhf.params") == same]
     if known:
         run_id = known[-1].run_id
         mlflow.update_run(run_id, status="RUNNING")
@@ -123,7 +112,7 @@ def find(stage: str, key: str) -> StageRef | None:
     query = f"tags.`rlhf.stage` = '{stage}' and tags.`rlhf.key` = '{key}' and attributes.status = 'FINISHED'"
     for run in _search(query):
         outputs = _outputs(run)
-        if outputs is not None and all(_stored(run, item) for item in outputs["directories"].values()):
+        if outputs is not None and _stored(run, outputs):
             return _stage_ref(run, outputs)
     return None
 
@@ -190,7 +179,7 @@ def stage_run(
     if not run.finished:
         run.close("FAILED")
     elif parent_run_id:
-        adopt(parent_run_id, stage_ref(run_id))
+        adopt(parent_run_id, run.finished)
 
 
 def _outputs(run: Any) -> dict[str, Any] | None:
@@ -207,10 +196,17 @@ def _outputs(run: Any) -> dict[str, Any] | None:
     return load_dict(f"{location}/{OUTPUTS}")
 
 
-def _stored(run: Any, item: dict[str, Any]) -> bool:
-    """Whether every file of a stored directory is in the store with its size."""
-    found = tracking.sizes(_location(run, item))
-    return all(found.get(name) == size for name, (size, _) in item["files"].items())
+def _stored(run: Any, outputs: dict[str, Any]) -> bool:
+    """Whether the model version stands, and every file of every directory is in the store with its size."""
+    if outputs["model"]:
+        version = tracking.version_of(ModelRef(*outputs["model"]))
+        if version is None or version.status != "READY":
+            return False
+    for item in outputs["directories"].values():
+        found = tracking.sizes(_location(run, item))
+        if any(found.get(name) != size for name, (size, _) in item["files"].items()):
+            return False
+    return True
 
 
 def _location(run: Any, item: dict[str, Any]) -> str:
@@ -221,7 +217,9 @@ def _location(run: Any, item: dict[str, Any]) -> str:
 def _visible(location: str) -> Path | None:
     """The local folder of an address, None for a remote one. ValueError where it is another machine's."""
     folder = tracking.local(location)
-    if folder is not None and not any(parent.is_dir() for parent in list(folder.parents)[:2]):
+    if folder is None or folder.is_relative_to(tracking.home()):
+        return folder
+    if not any(parent.is_dir() for parent in list(folder.parents)[:2]):
         raise ValueError(
             f"the artifacts at {location} are not on this machine: "
             "start the MLflow server with an artifact root that all machines reach, s3://bucket/prefix"
@@ -238,15 +236,18 @@ def _stage_ref(run: Any, outputs: dict[str, Any]) -> StageRef:
 
 def _search(query: str) -> list[Any]:
     """Active runs, newest first."""
-    mlflow, found, token = tracking.client(), [], None
-    while True:
-        page = mlflow.search_runs(
-            [tracking.experiment()], query, order_by=["attributes.start_time DESC"], page_token=token
-        )
+    order = ["attributes.start_time DESC"]
+    search = tracking.client().search_runs
+    return _pages(lambda token: search([tracking.experiment()], query, order_by=order, page_token=token))
+
+
+def _pages(ask: Callable[[str | None], Any]) -> list[Any]:
+    page = ask(None)
+    found = list(page)
+    while page.token:
+        page = ask(page.token)
         found += page
-        token = page.token
-        if not token:
-            return found
+    return found
 
 
 def _set_tags(run_id: str, tags: Mapping[str, str]) -> None:
@@ -300,7 +301,8 @@ def newest(name: str) -> ModelRef | None:
 
 def versions(name: str) -> list[int]:
     """Numbers of the versions that MLflow holds of a model, ascending; [] for an unknown model."""
-    found = tracking.client().search_model_versions(f"name = '{name}'", max_results=1000)
+    search = tracking.client().search_model_versions
+    found = _pages(lambda token: search(f"name = '{name}'", page_token=token))
     return sorted(int(item.version) for item in found if item.status == "READY")
 
 
@@ -321,68 +323,19 @@ def local_path(ref: ModelRef) -> Path:
     No copy where the store is local; else downloaded once, checked against its manifest.
     """
     mlflow = tracking.client()
-    version = mlflow.get_model_version(ref.name, str(ref.version))
+    version = tracking.version_of(ref)
+    if version is None:
+        raise ValueError(f"{ref.name} has no version {ref.version} (versions: {_listed(versions(ref.name))})")
     model_id = tracking.model_id_of(ref)
-    location = mlflow.get_logged_model(model_id).artifact_location if model_id else version.source
+    location = str(mlflow.get_logged_model(model_id).artifact_location if model_id else version.source)
     files = None
     if version.run_id:
         outputs = _outputs(mlflow.get_run(version.run_id)) or {"directories": {}}
         files = next((d["files"] for d in outputs["directories"].values() if d["path"] == location), None)
     _visible(location)
     folder = tracking.fetch(location, files)
-    tracking.require_safe_model(folder)
+    require_safe_model(folder)
     return folder
-
-
-def aliases(name: str) -> dict[str, int]:
-    """{alias: version} of a model as MLflow has them now; {} for an unknown model."""
-    model = _registered(name)
-    return {alias: int(version) for alias, version in model.aliases.items()} if model else {}
-
-
-def set_alias(name: str, alias: str, version: int | None, *, by: str, why: str = "") -> None:
-    """Moves an alias (None takes it away) and keeps the move in the model's history."""
-    before = aliases(name).get(alias)
-    if before == version:
-        return
-    if version is None:
-        tracking.client().delete_registered_model_alias(name, alias)
-    else:
-        tracking.client().set_registered_model_alias(name, alias, str(version))
-    _keep(name, alias, version, before, by, why)
-
-
-def history(name: str) -> list[Move]:
-    """Every recorded move of a model's aliases, oldest first."""
-    model = _registered(name)
-    tags = model.tags if model else {}
-    return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(HISTORY)]
-
-
-def reconcile(name: str = "policy") -> list[Move]:
-    """Records the moves that people made in the MLflow UI since the last look; returns them."""
-    now = aliases(name)
-    last = {move.alias: move.version for move in history(name)}
-    moved = [alias for alias in sorted({*now, *last}) if now.get(alias) != last.get(alias)]
-    return [_keep(name, a, now.get(a), last.get(a), "MLflow UI", "noticed by reconcile") for a in moved]
-
-
-def _keep(name: str, alias: str, version: int | None, before: int | None, by: str, why: str) -> Move:
-    move = Move(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), alias, version, before, by, why)
-    tracking.client().set_registered_model_tag(name, f"{HISTORY}{move.at}.{alias}", json.dumps(asdict(move)))
-    return move
-
-
-def _registered(name: str) -> Any:
-    """The registered model; None where MLflow knows none of that name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return tracking.client().get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
 
 
 def _listed(values: Any) -> str:

@@ -12,27 +12,38 @@ import logging
 import os
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlparse
 from urllib.request import urlopen
 
 from filelock import FileLock
 
 from tasks import storage
+from tasks.directories import digest, manifest, require_safe_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from tasks.follower import Follower
 
 EXPERIMENT = "rlhf"
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib"}
 BATCH = 1000  # metrics a request: MLflow's limit
 OUTPUTS = "outputs.json"  # of a stage's run: its figures and every file that belongs to it
+
+
+class Point(NamedTuple):
+    """One value of a metric. time: unix milliseconds."""
+
+    name: str
+    value: float
+    time: int
+    step: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ def _point(address: str) -> None:
 @cache
 def _client(address: str) -> MlflowClient:
     storage.plain_checksums()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would report usage to its makers
     if address.startswith(("http://", "https://")):
         try:
             urlopen(f"{address.rstrip('/')}/health", timeout=20).close()
@@ -126,7 +138,7 @@ def _experiment(address: str, name: str) -> str:
     if found is None:
         from mlflow.exceptions import MlflowException
 
-        local = (home() / "artifacts").as_uri() if address.startswith("sqlite:") else None
+        local = (home() / "artifacts").as_uri() if not address.startswith(("http://", "https://")) else None
         try:
             return str(mlflow.create_experiment(name, artifact_location=local))
         except MlflowException:
@@ -139,31 +151,6 @@ def _experiment(address: str, name: str) -> str:
 
 
 # ---------------------------------------------------------------- directories
-
-
-def manifest(directory: Path) -> dict[str, list[Any]]:
-    """{relative path: [bytes, sha256]} of every file under `directory`, in order."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): [path.stat().st_size, sha256(path)] for path in files}
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def require_safe_model(directory: Path) -> None:
-    """ValueError unless `directory` is a Hugging Face model of safetensors that carries no code."""
-    if not (directory / "config.json").is_file():
-        raise ValueError(f"{directory} is not a model directory: it has no config.json")
-    for path in sorted(directory.rglob("*")):
-        if path.suffix == ".py" or path.suffix in PICKLES:
-            raise ValueError(f"{path} is refused: a model is safetensors and JSON, no code and no pickle")
-        if path.name.endswith("config.json") and "auto_map" in json.loads(path.read_text(encoding="utf-8")):
-            raise ValueError(f"{path} is refused: auto_map would run the model's own code")
-    if not any(directory.glob("*.safetensors")):
-        raise ValueError(f"{directory} holds no .safetensors weights")
 
 
 def local(artifact_uri: str) -> Path | None:
@@ -234,90 +221,16 @@ def numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + "".join(c if c.isalnum() or c in "_-./ " else "_" for c in str(name)), float(value)
 
 
-class Follower:
-    """Carries the complete lines of a growing metrics.jsonl to a run, a batch at a time.
+def log_points(
+    run_id: str, points: Sequence[Point], model_id: str | None = None, data_digest: str | None = None
+) -> None:
+    """Metrics of a run, or of a logged model on a data version, in as few requests as MLflow takes."""
+    from mlflow.entities import Metric
 
-    A line is {"step": int, "time": unix seconds, <metric>: number ...}. How far it came is kept beside
-    the file with the run's id, so that a restarted follower goes on from there; sending a line twice
-    does no harm, MLflow keeps one. A store that does not answer is tried again at the next tick; what
-    is still unsent when the job ends raises from `stop`.
-    """
-
-    def __init__(self, run_id: str, path: Path, every: float = 2.0) -> None:
-        self.run_id, self.path, self.every = run_id, path, every
-        self.mark = path.with_name(f"{path.name}.sent")
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._watch, name=f"metrics-{run_id[:8]}", daemon=True)
-
-    def start(self) -> None:
-        self.thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread and sends what is left; errors of the store rise."""
-        if not self.ended.is_set():
-            self.ended.set()
-            self.thread.join()
-            self.send()
-
-    def _watch(self) -> None:
-        while not self.ended.wait(self.every):
-            try:
-                self.send()
-            except Exception as error:  # tried again at the next tick, and at last by stop
-                logging.getLogger(__name__).warning("metrics wait: MLflow answered %s", type(error).__name__)
-
-    def send(self) -> int:
-        """Sends the complete lines not sent yet; returns their number."""
-        from mlflow.entities import Metric
-
-        if not self.path.exists():
-            return 0
-        offset = self._sent()
-        if offset > self.path.stat().st_size:  # the file was begun anew
-            offset = 0
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            block = file.read()
-        block = block[: block.rfind(b"\n") + 1]
-        lines, batch, done = 0, [], offset
-        for raw in block.splitlines(keepends=True):
-            row = _line(raw)
-            stamp = int(float(row.pop("time", time.time())) * 1000)
-            step = int(row.pop("step", 0))
-            metrics = [Metric(name, value, stamp, step) for name, value in numbers(row)]
-            if batch and len(batch) + len(metrics) > BATCH:
-                self._log(batch, done)
-                batch = []
-            batch += metrics
-            done += len(raw)
-            lines += 1
-        if lines:
-            self._log(batch, done)
-        return lines
-
-    def _log(self, batch: list[Any], done: int) -> None:
-        for start in range(0, len(batch), BATCH):
-            client().log_batch(self.run_id, metrics=batch[start : start + BATCH], synchronous=True)
-        aside = self.mark.with_name(f"{self.mark.name}.part")
-        aside.write_text(json.dumps({"run": self.run_id, "bytes": done}))
-        aside.replace(self.mark)
-
-    def _sent(self) -> int:
-        try:
-            mark = json.loads(self.mark.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return 0
-        return int(mark["bytes"]) if mark.get("run") == self.run_id else 0
-
-
-def _line(raw: bytes) -> dict[str, Any]:
-    """A metrics line; {} for one that a killed job left torn."""
-    try:
-        row = json.loads(raw)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) else {}
-
+    data, version = ("data", data_digest[:36]) if model_id and data_digest else (None, None)
+    metrics = [Metric(*point, model_id, data, version, run_id) for point in points]
+    for start in range(0, len(metrics), BATCH):
+        client().log_batch(run_id, metrics=metrics[start : start + BATCH], synchronous=True)
 
 
 @dataclass
@@ -334,12 +247,14 @@ class StageRun:
     tags: dict[str, str]
     data_digest: str | None = None
     model: ModelRef | None = None
-    finished: bool = False
+    finished: StageRef | None = None
     directories: dict[str, dict[str, Any]] = field(default_factory=dict)
     followers: list[Follower] = field(default_factory=list)
 
     def follow(self, metrics: Path) -> None:
         """Carries the lines of a metrics.jsonl to MLflow from now until the stage ends."""
+        from tasks.follower import Follower
+
         self.followers.append(Follower(self.run_id, metrics))
         self.followers[-1].start()
 
@@ -377,7 +292,6 @@ class StageRun:
         a directory with code, pickles, or no safetensors. registry.local_dir(run_id) finds it too.
         """
         from mlflow.entities import LoggedModelOutput
-        from mlflow.exceptions import MlflowException
 
         require_safe_model(directory)
         files = manifest(directory)
@@ -387,11 +301,7 @@ class StageRun:
         mlflow.finalize_logged_model(logged.model_id, "READY")
         mlflow.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, 0)])
         self._log(figures or {}, 0, logged.model_id)
-        try:
-            mlflow.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        _unless("RESOURCE_ALREADY_EXISTS", lambda: mlflow.create_registered_model(name))
         lineage = {k: v for k, v in self.tags.items() if not k.startswith("mlflow.")}
         lineage |= {"rlhf.run": self.run_id, "rlhf.files": digest(files), **(tags or {})}
         version = mlflow.create_model_version(
@@ -426,8 +336,10 @@ class StageRun:
             path.write_text(json.dumps(outputs, indent=1))
             client().log_artifact(self.run_id, str(path))
         client().set_terminated(self.run_id, "FINISHED")
-        self.finished = True
-        return StageRef(self.run_id, self.stage, self.key, self.round, self.model, figures, self.tags)
+        self.finished = StageRef(
+            self.run_id, self.stage, self.key, self.round, self.model, figures, self.tags
+        )
+        return self.finished
 
     def close(self, status: str) -> None:
         """Ends a run that did not finish: FAILED or KILLED."""
@@ -441,26 +353,34 @@ class StageRun:
             self.followers.pop().stop()
 
     def _log(self, figures: Mapping[str, Any], step: int, model_id: str | None = None) -> None:
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        data = {}
-        if model_id and self.data_digest:
-            data = {"dataset_name": "data", "dataset_digest": self.data_digest[:36]}
-        metrics = [
-            Metric(name, value, now, step, model_id=model_id, run_id=self.run_id, **data)
-            for name, value in numbers(figures)
-        ]
-        for start in range(0, len(metrics), BATCH):
-            client().log_batch(self.run_id, metrics=metrics[start : start + BATCH], synchronous=True)
+        points = [Point(name, value, now, step) for name, value in numbers(figures)]
+        log_points(self.run_id, points, model_id, self.data_digest)
 
 
 def model_id_of(ref: ModelRef) -> str | None:
     """Id of the logged model behind a version; None for one registered from elsewhere."""
-    source = client().get_model_version(ref.name, str(ref.version)).source or ""
+    version = version_of(ref)
+    source = (version.source if version else None) or ""
     return source.removeprefix("models:/") if source.startswith("models:/m-") else None
 
 
-def digest(value: Any) -> str:
-    """sha256 of a JSON value, keys sorted."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+def registered(name: str) -> RegisteredModel | None:
+    """The registered model; None where MLflow knows none of that name. Errors of the store rise."""
+    return _unless("RESOURCE_DOES_NOT_EXIST", lambda: client().get_registered_model(name))
+
+
+def version_of(ref: ModelRef) -> ModelVersion | None:
+    """The model version; None where MLflow has none of that number. Errors of the store rise."""
+    return _unless("RESOURCE_DOES_NOT_EXIST", lambda: client().get_model_version(ref.name, str(ref.version)))
+
+
+def _unless(code: str, ask: Callable[[], Any]) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask()
+    except MlflowException as error:
+        if error.error_code == code:
+            return None
+        raise

@@ -23,7 +23,8 @@ from filelock import FileLock
 
 from rlhf.params import VersioningParams
 from tasks import storage
-from tasks.tracking import home, sha256
+from tasks.directories import sha256
+from tasks.tracking import home
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
