@@ -1,0 +1,36 @@
+"""Reading the curated data: what training, sampling and evaluation start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+PROMPT_SETS = ("rm", "ppo", "valid", "test")
+
+
+def prompts(curated: Path | str, name: str) -> list[dict[str, Any]]:
+    """Prompt records of a set: rm or ppo (training users), valid or test (held-out users)."""
+    assert name in PROMPT_SETS, name
+    return _rows(Path(curated) / f"prompts_{name}.parquet")
+
+
+def demonstrations(curated: Path | str, split: str) -> list[dict[str, Any]]:
+    """Demonstration records of split train or valid."""
+    return _rows(Path(curated) / f"demonstrations_{split}.parquet")
+
+
+def pretraining_texts(curated: Path | str, split: str) -> list[str]:
+    """Documents of split train or valid."""
+    return _frame(Path(curated) / f"pretraining_{split}.parquet")["text"].to_list()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return _frame(path).to_dicts()
+
+
+def _frame(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; curate the data first")
+    return pl.read_parquet(path)

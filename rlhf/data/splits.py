@@ -1,0 +1,33 @@
+"""Who is held out: a keyed hash of the user decides, so nobody changes sides when others arrive."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from rlhf.data.fold import fold_messages, unit
+from rlhf.params import DataParams
+
+Record = dict[str, Any]
+
+
+def user_split(user_id: str, params: DataParams) -> Literal["train", "valid", "test"]:
+    """The split of all of a user's prompts."""
+    at = unit(params.seed, "user", user_id)
+    if at < params.valid_share:
+        return "valid"
+    return "test" if at < params.valid_share + params.test_share else "train"
+
+
+def training_use(record: Record, params: DataParams) -> Literal["ppo", "rm"]:
+    """Whether a training prompt is PPO's or the reward model's: by its text, so that the sets are disjoint."""
+    return "ppo" if unit(params.seed, "use", fold_messages(record["messages"])) < params.ppo_share else "rm"
+
+
+def demonstration_split(record: Record, params: DataParams) -> Literal["train", "valid"]:
+    """By the last question, so that all answers to it fall on one side."""
+    question = fold_messages(record["messages"][-1:])
+    return "valid" if unit(params.seed, "demonstration", question) < params.valid_share else "train"
+
+
+def document_split(record: Record, params: DataParams, valid_share: float) -> Literal["train", "valid"]:
+    return "valid" if unit(params.seed, "document", record["id"]) < valid_share else "train"
