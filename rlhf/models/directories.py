@@ -1,0 +1,90 @@
+"""Hugging Face directories: opened only when they are plain data, written so that transformers alone opens them.
+
+A model from outside may carry code: `check` refuses Python files, auto_map and pickled weights before
+anything is loaded. Weights are safetensors. The pad token is never EOS, because transformers reads a
+sequence classifier's score at the last token that is not padding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from rlhf.chat import require_chat_template
+
+_PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack"}
+_DROPOUTS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "hidden_dropout_prob", "dropout")
+
+
+def check(directory: Path) -> None:
+    """Raise ValueError unless `directory` is a model of plain data: config.json, safetensors, no code."""
+    config = directory / "config.json"
+    if not config.is_file():
+        raise ValueError(f"{directory} is not a Hugging Face model directory: it has no config.json")
+    for file in sorted(directory.rglob("*")):
+        if file.suffix == ".py":
+            raise ValueError(f"{directory} carries code ({file.name}); only models without code are opened")
+        if file.suffix in _PICKLED:
+            raise ValueError(f"{directory} carries pickled weights ({file.name}); only safetensors are opened")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (directory / name).is_file() and "auto_map" in json.loads((directory / name).read_text(encoding="utf-8")):
+            raise ValueError(f"{directory}/{name} asks to run code (auto_map); only models without code are opened")
+    if not list(directory.glob("*.safetensors")):
+        raise ValueError(f"{directory} has no .safetensors weights")
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a checked directory, with a chat template and a pad token that is not EOS."""
+    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    require_chat_template(tokenizer, str(directory))
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ValueError(f"{directory}: the pad token must be another than EOS (import it with base.path, which mends this)")
+    return tokenizer
+
+
+def load_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> tuple[PreTrainedModel, Any]:
+    """(causal LM, tokenizer) of a directory; `dropout` is residual dropout, where the architecture has it."""
+    directory = Path(directory)
+    check(directory)
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, config=configure(directory, dropout), dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    return model, load_tokenizer(directory)
+
+
+def configure(directory: Path, dropout: float) -> Any:
+    """The directory's config with residual dropout set and every other dropout off."""
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    for name in ("attn_pdrop", "embd_pdrop", "attention_dropout", "embedding_dropout", "attention_probs_dropout_prob", "classifier_dropout"):
+        if getattr(config, name, None) is not None:
+            setattr(config, name, 0.0)
+    for name in _DROPOUTS:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, dropout)
+    return config
+
+
+def save(model: PreTrainedModel, tokenizer: Any, directory: Path, *, state: dict[str, torch.Tensor] | None = None) -> Path:
+    """Write model and tokenizer aside and rename, so that a directory is whole or absent.
+
+    `state`: the weights, where they are not the model's own (gathered from several processes).
+    """
+    aside = directory.with_name(directory.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    dropouts = {name: getattr(model.config, name) for name in _DROPOUTS if getattr(model.config, name, None) is not None}
+    for name in dropouts:   # what is saved is used without dropout
+        setattr(model.config, name, 0.0)
+    model.save_pretrained(aside, state_dict=state)
+    for name, rate in dropouts.items():
+        setattr(model.config, name, rate)
+    tokenizer.save_pretrained(aside)
+    if directory.exists():
+        shutil.rmtree(directory)
+    os.replace(aside, directory)
+    return directory

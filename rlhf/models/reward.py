@@ -1,0 +1,93 @@
+"""Scalar heads: the reward model, and the value model that starts from it.
+
+A reward model is a Hugging Face sequence classifier with one label. Its score layer has no bias, so the bias
+that makes demonstrations score 0 on average stands in config.json as `reward_bias`: reward = score + reward_bias.
+The reward is read at the last real token of a row; a value is read at every token of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from rlhf.chat import Message, encode_completion, encode_prompt
+from rlhf.models import directories
+from rlhf.models.rows import by_length, pad, positions
+
+
+@dataclass
+class RewardModel:
+    model: Any
+    tokenizer: Any
+
+    @property
+    def bias(self) -> float:
+        return float(getattr(self.model.config, "reward_bias", 0.0))
+
+
+def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> RewardModel:
+    """A policy's body under a fresh scalar head (weights of sd 1/sqrt(d+1), no bias), dropout off."""
+    directory = Path(directory)
+    directories.check(directory)
+    config = directories.configure(directory, dropout=0.0)
+    config.num_labels = 1
+    tokenizer = directories.load_tokenizer(directory)
+    config.pad_token_id = tokenizer.pad_token_id
+    model = AutoModelForSequenceClassification.from_pretrained(
+        directory, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    head = model.score.weight
+    with torch.no_grad():
+        head.copy_(torch.randn(head.shape, generator=torch.Generator().manual_seed(seed)) / (head.shape[1] + 1) ** 0.5)
+    return RewardModel(model, tokenizer)
+
+
+def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float32) -> RewardModel:
+    """A reward model as `directories.save` wrote it."""
+    directory = Path(directory)
+    directories.check(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        directory, config=directories.configure(directory, 0.0), dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    return RewardModel(model, directories.load_tokenizer(directory))
+
+
+def token_scores(model: Any, ids: Tensor, is_real: Tensor) -> Tensor:
+    """The head's output at every token, without the bias. ids, is_real: [B, T]. Returns [B, T] float32."""
+    hidden = model.base_model(
+        input_ids=ids, attention_mask=is_real.long(), position_ids=positions(is_real), use_cache=False
+    ).last_hidden_state
+    return model.score(hidden).squeeze(-1).float()
+
+
+def last_real(values: Tensor, is_real: Tensor) -> Tensor:
+    """Each row's value at its last real token, wherever padding lies. [B, T], [B, T] bool -> [B]."""
+    order = torch.arange(is_real.shape[1], device=is_real.device)
+    return values.gather(1, (order * is_real).amax(dim=1, keepdim=True))[:, 0]
+
+
+@torch.no_grad()
+def score_rows(rm: RewardModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, max_tokens: int = 16384) -> list[float]:
+    """Reward of each response, bias included, in rows of similar length."""
+    found = [0.0] * len(prompts)
+    for group in by_length([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)], max_tokens):
+        batch = pad([prompts[i] for i in group], [responses[i] for i in group], rm.tokenizer.pad_token_id, rm.model.device)
+        rewards = last_real(token_scores(rm.model, batch.ids, batch.is_real), batch.is_real) + rm.bias
+        for i, reward in zip(group, rewards.tolist(), strict=True):
+            found[i] = reward
+    return found
+
+
+def score(rm: RewardModel, prompts: Sequence[Sequence[Message]], completions: Sequence[str], ended: Sequence[bool]) -> list[float]:
+    """Reward of each answer to its messages, bias included."""
+    return score_rows(
+        rm,
+        [encode_prompt(rm.tokenizer, messages) for messages in prompts],
+        [encode_completion(rm.tokenizer, text, ended=end) for text, end in zip(completions, ended, strict=True)],
+    )

@@ -1,0 +1,48 @@
+"""Rows of token ids to padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Right-padded rows of prompt and response."""
+
+    ids: Tensor          # [B, T] int64
+    is_real: Tensor      # [B, T] bool, False on padding
+    is_response: Tensor  # [B, T] bool, True on response tokens (EOS included)
+
+
+def pad(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Prompt and response of each row, one after the other, padded on the right to the longest."""
+    width = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+    ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)
+    is_real = torch.zeros((len(prompts), width), dtype=torch.bool)
+    is_response = torch.zeros((len(prompts), width), dtype=torch.bool)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        end = len(prompt) + len(response)
+        ids[row, :end] = torch.tensor([*prompt, *response])
+        is_real[row, :end] = True
+        is_response[row, len(prompt) : end] = True
+    return Batch(ids.to(device), is_real.to(device), is_response.to(device))
+
+
+def positions(is_real: Tensor) -> Tensor:
+    """Position of each real token in its row, wherever padding lies; 0 on padding. [B, T] bool -> [B, T] int64."""
+    return (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Row numbers in groups of similar length whose padded size stays within `max_tokens` (one row at least)."""
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if group and (len(group) + 1) * lengths[group[0]] > max_tokens:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

@@ -1,0 +1,74 @@
+"""Fresh completions to rank: K a prompt, from the newest policy and SFT in stated shares."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from rlhf.data.load import prompts
+from rlhf.jobs import Job
+from rlhf.models import directories
+from rlhf.records import read_jsonl, write_jsonl
+from rlhf.sampling.engine import sample
+from rlhf.training.progress import progress
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Stage `sample`: out/samples.jsonl, on prompts that no earlier round used.
+
+    inputs: curated; writers: [{version, path, share}], shares adding to 1; used: samples of earlier rounds; round.
+    Returns {"prompts": 0} where no fresh prompt is left.
+    """
+    params, round_number = job.params.comparisons, int(job.inputs["round"])
+    used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
+    chosen = [
+        (split, record)
+        for split, name, count in (("train", "rm", params.prompts), ("valid", "valid", params.valid_prompts))
+        for record in fresh(prompts(job.path("curated"), name), used, count, job.params.seed + round_number)
+    ]
+    if not any(split == "train" for split, _ in chosen):
+        write_jsonl(job.out / "samples.jsonl", [])
+        return {"prompts": 0, "completions": 0}
+    writers = job.inputs["writers"]
+    slots = writers_of(len(chosen), params.k, [float(writer["share"]) for writer in writers], job.params.seed)
+    completions: list[list[dict[str, Any]]] = [[] for _ in chosen]
+    for number, writer in enumerate(writers):
+        rows = [row for row, slot in enumerate(slots) for w in slot if w == number]
+        if not rows:
+            continue
+        model, tokenizer = directories.load_policy(writer["path"])
+        bar = progress(range(len(rows)), f"sampling {writer['version']}", job.is_main)
+        answers = sample(
+            model.to("cuda" if job.params.compute.uses_gpu() else "cpu"), tokenizer, [chosen[row][1]["messages"] for row in rows],
+            max_new_tokens=params.max_new_tokens, temperature=params.temperature,
+            seed=job.params.seed * 1009 + 31 * round_number + number, batch=256, on_progress=bar.update,
+        )
+        bar.close()
+        for row, answer in zip(rows, answers, strict=True):
+            completions[row].append({"text": answer.text, "model_version": writer["version"], "ended": answer.ended})
+    write_jsonl(
+        job.out / "samples.jsonl",
+        [
+            {
+                "id": f"r{round_number:04d}-{record['id']}", "prompt_id": record["id"], "messages": record["messages"],
+                "round": round_number, "split": split, "completions": found,
+            }
+            for (split, record), found in zip(chosen, completions, strict=True)
+        ],
+    )
+    return {"prompts": len(chosen), "completions": sum(map(len, completions))}
+
+
+def fresh(records: list[dict[str, Any]], used: set[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """Up to `count` records that no round has used, drawn by `seed`."""
+    left = sorted((r for r in records if r["id"] not in used), key=lambda r: r["id"])
+    return random.Random(seed).sample(left, min(count, len(left)))
+
+
+def writers_of(prompt_count: int, k: int, shares: list[float], seed: int) -> list[list[int]]:
+    """Which writer gives each of a prompt's K completions: every share kept over all prompts, order by chance."""
+    total = prompt_count * k
+    slots = [number for number, share in enumerate(shares) for _ in range(round(share * total))]
+    slots += [max(range(len(shares)), key=shares.__getitem__)] * (total - len(slots))
+    random.Random(seed).shuffle(slots)
+    return [slots[row * k : (row + 1) * k] for row in range(prompt_count)]

@@ -1,0 +1,75 @@
+"""A module and its optimizer on one process, on several (averaged gradients), or under DeepSpeed ZeRO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.params import ComputeParams
+from rlhf.training import distributed
+
+
+class Engine:
+    """`engine(...)` is the module's forward; `backward` accumulates, `step` clips, updates and clears.
+
+    With several processes, each one's loss is the mean over its share of the batch, shares being equal; then
+    the update is that of one process with the whole batch.
+    """
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, compute: ComputeParams, *, max_grad_norm: float) -> None:
+        distributed.start()
+        self.module, self.optimizer, self.max_grad_norm = module, optimizer, max_grad_norm
+        self.deepspeed: Any = None
+        if compute.launcher == "deepspeed":
+            import deepspeed
+
+            settings = json.loads(Path(compute.deepspeed_config).read_text(encoding="utf-8"))
+            settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": max_grad_norm}
+            settings = {key: value for key, value in settings.items() if value != "auto" and key not in ("train_batch_size", "scheduler", "optimizer")}
+            self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+            self.module = self.deepspeed.module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self.deepspeed or self.module)(*args, **kwargs)
+
+    def backward(self, loss: Tensor, *, more_to_come: bool = False) -> None:
+        """Add the loss's gradient. `more_to_come`: another backward belongs to the same step."""
+        if self.deepspeed is None:
+            loss.backward()
+        else:
+            self.deepspeed.set_gradient_accumulation_boundary(not more_to_come)
+            self.deepspeed.backward(loss)
+
+    def step(self) -> float:
+        """Update and clear; returns the gradient's norm before clipping."""
+        if self.deepspeed is not None:
+            self.deepspeed.step()
+            return float(self.deepspeed.get_global_grad_norm() or 0.0)
+        distributed.all_reduce_gradients(self.module)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    @contextmanager
+    def whole(self) -> Iterator[nn.Module]:
+        """The module with every weight in place: under ZeRO-3 gathered once, for sampling or saving."""
+        if self.deepspeed is not None and self.deepspeed.zero_optimization_stage() == 3:
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters(list(self.module.parameters())):
+                yield self.module
+        else:
+            yield self.module
+
+
+def mine(items: list[Any]) -> list[Any]:
+    """This process's equal share of a batch; a remainder that does not divide is left to none."""
+    share = len(items) // distributed.world_size()
+    return items[distributed.rank() * share : (distributed.rank() + 1) * share]

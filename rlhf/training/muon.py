@@ -1,0 +1,57 @@
+"""Muon: momentum, orthogonalised, for the hidden matrices of a network (Jordan et al. 2024).
+
+torch.optim.Muon orthogonalises in bfloat16 and one matrix at a time, which on a CPU without bf16 units takes
+as long as the step itself; here it is float32, and matrices of one shape go through one batched product.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315   # quintic whose fixed points lie near 1
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Nearest semi-orthogonal matrices by Newton-Schulz: singular values go to about 1 (0.7 .. 1.2).
+
+    matrices: [N, R, C] float. Returns the same shape.
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """For 2-D parameters; the update of an [R, C] matrix has the scale sqrt(max(1, R/C))."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
+                updates = orthogonalise(torch.stack([self._nesterov(p, group["momentum"]) for p in parameters]))
+                scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for parameter, update in zip(parameters, updates, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
+
+    def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)

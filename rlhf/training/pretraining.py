@@ -1,0 +1,120 @@
+"""Step 0: the base model. Pretrains a small GPT with its own tokenizer, or imports a Hugging Face directory.
+
+Loss: -mean_t log P(x_t | x_<t) over all tokens of packed documents.
+The architecture is GPT-NeoX (rotary positions; residual dropout exists for SFT). Matrices are trained with
+Muon, everything else with AdamW; both rates fall linearly to a tenth over the last 60 % of the run.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from rlhf.data.load import pretraining_texts
+from rlhf.jobs import Job
+from rlhf.models import directories, importing
+from rlhf.models import tokenizer as own_tokenizer
+from rlhf.params import BaseParams
+from rlhf.training.distributed import all_reduce_gradients, rank, start, world_size
+from rlhf.training.muon import Muon
+from rlhf.training.progress import progress
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Stage `base`: out/model is a Hugging Face directory."""
+    if job.params.base.path is not None:
+        return importing.import_model(job.params.base, job.out / "model")
+    return pretrain(job)
+
+
+def pretrain(job: Job) -> dict[str, Any]:
+    params, curated = job.params.base, job.path("curated")
+    start()
+    torch.manual_seed(job.params.seed)
+    texts = pretraining_texts(curated, "train")
+    tokenizer = own_tokenizer.train([*texts, *["user\n", "assistant\n", "system\n"] * 2000], params.vocab_size, params.context)
+    rows = pack(tokenizer, texts, params.context)
+    model = GPTNeoXForCausalLM(architecture(params, tokenizer))
+    steps = max(1, params.tokens // params.batch_tokens)
+    started = time.time()
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for p in model.parameters() if all(p is not m for m in matrices)]
+    optimizers = [Muon(matrices, lr=params.lr_matrices), torch.optim.AdamW(rest, lr=params.lr_rest, betas=(0.9, 0.95), weight_decay=0.0)]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps)) for optimizer in optimizers]
+    batch = max(1, params.batch_tokens // params.context)
+    order = row_order(len(rows), steps * batch, job.params.seed)
+    model.train()
+    loss_sum = 0.0
+    for step in progress(range(steps), "pretraining", job.is_main):
+        mine = order[step * batch : (step + 1) * batch][rank() :: world_size()]
+        loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)))
+        loss.backward()
+        all_reduce_gradients(model)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+        loss_sum += float(loss)
+        if (step + 1) % 10 == 0 or step + 1 == steps:
+            count = (step % 10) + 1
+            job.log(step + 1, loss=loss_sum / count, tokens_per_second=(step + 1) * batch * params.context / (time.time() - started))
+            loss_sum = 0.0
+    if job.is_main:
+        directories.save(model, tokenizer, job.out / "model")
+    tokens = steps * batch * params.context
+    return {"parameters": sum(p.numel() for p in model.parameters()), "tokens": tokens, "documents": len(texts), "loss": float(loss.detach())}
+
+
+def architecture(params: BaseParams, tokenizer: Any) -> GPTNeoXConfig:
+    return GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=params.width,
+        num_hidden_layers=params.layers,
+        num_attention_heads=params.heads,
+        intermediate_size=4 * params.width,
+        max_position_embeddings=max(2048, params.context),
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        use_parallel_residual=False,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )
+
+
+def next_token_loss(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Mean NLL per predicted token of full rows. ids: [B, T] int64. Returns a scalar, nats a token."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    return functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+
+def pack(tokenizer: Any, texts: list[str], context: int) -> np.ndarray:
+    """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32."""
+    stream: list[int] = []
+    for encoded in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        stream += encoded
+        stream.append(tokenizer.bos_token_id)
+    rows = max(1, len(stream) // context)
+    if len(stream) < context:
+        stream += [tokenizer.bos_token_id] * (context - len(stream))
+    return np.asarray(stream[: rows * context], dtype=np.int32).reshape(rows, context)
+
+
+def row_order(rows: int, wanted: int, seed: int) -> np.ndarray:
+    """Row numbers for `wanted` draws: every row once an epoch, each epoch in its own order."""
+    generator = np.random.default_rng(seed)
+    epochs = -(-wanted // rows)
+    return np.concatenate([generator.permutation(rows) for _ in range(epochs)])[:wanted]
+
+
+def trapezoid(done: float) -> float:
+    """Rate over the share of the run that is `done`: constant, then linear to 0.1 over the last 60 %."""
+    return min(1.0, 0.1 + 0.9 * (1.0 - done) / 0.6)

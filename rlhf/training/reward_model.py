@@ -1,0 +1,136 @@
+"""Step 2: the reward model, trained on rankings of K completions.
+
+All C(K,2) pairs of a prompt form one batch element, so each completion goes through one forward pass.
+One epoch, cosine to 10 %, dropout off (arXiv:2203.02155, C.2). Afterwards a bias is set so that labeler
+demonstrations score 0 on average.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.chat import encode_completion, encode_prompt
+from rlhf.data.load import demonstrations
+from rlhf.jobs import Job
+from rlhf.models import directories, reward
+from rlhf.models.reward import RewardModel
+from rlhf.models.rows import pad
+from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
+from rlhf.training.engine import Engine, mine
+from rlhf.training.progress import progress
+from rlhf.training.schedule import cosine_to_tenth
+
+
+class Ranked(NamedTuple):
+    """A prompt with its K completions as token ids, and their ranks (1 is best, equal is a tie)."""
+
+    prompt: list[int]
+    responses: list[list[int]]
+    ranks: list[int]
+
+
+class Scorer(nn.Module):
+    """A sequence classifier as one forward: rows in, one score a row out, bias left out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, is_real: Tensor) -> Tensor:
+        return reward.last_real(reward.token_scores(self.model, ids, is_real), is_real)
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Stage `reward_model`: out/model is a sequence classifier with `reward_bias` in its config."""
+    params, compute = job.params.reward_model, job.params.compute
+    torch.manual_seed(job.params.seed)
+    rm = reward.from_policy(job.path("base"), seed=job.params.seed)
+    train, valid = load_comparisons(job, rm.tokenizer, params.max_tokens)
+    if not train:
+        raise ValueError("there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given")
+    random.Random(job.params.seed).shuffle(train)
+    device = "cuda" if compute.uses_gpu() else "cpu"
+    scorer = Scorer(rm.model.to(device))
+    scorer.eval()   # no dropout in the reward model
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0)
+    batches = [train[i : i + params.batch] for _ in range(params.epochs) for i in range(0, len(train) - params.batch + 1, params.batch)] or [train]
+    for step, batch in enumerate(progress(batches, "reward model", job.is_main)):
+        for group in optimizer.param_groups:
+            group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
+        loss, accuracy = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
+        if step % 5 == 0 or step + 1 == len(batches):
+            job.log(step + 1, loss=loss, accuracy=accuracy, learning_rate=optimizer.param_groups[0]["lr"])
+    with engine.whole():
+        figures: dict[str, Any] = {"comparisons": len(train), "steps": len(batches), "bias": set_bias(rm, job), **accuracy_of(rm, valid)}
+        if job.is_main:
+            directories.save(rm.model, rm.tokenizer, job.out / "model")
+    return figures
+
+
+def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> tuple[float, float]:
+    """One update on a batch of prompts. Returns (loss, share of untied pairs in the labeler's order)."""
+    prompts = [ranked.prompt for ranked in batch for _ in ranked.responses]
+    responses = [response for ranked in batch for response in ranked.responses]
+    rows = pad(prompts, responses, pad_id, next(engine.module.parameters()).device)
+    scores = engine(rows.ids, rows.is_real).split([len(ranked.responses) for ranked in batch])
+    ranks = [torch.tensor(ranked.ranks, device=rows.ids.device) for ranked in batch]
+    loss = torch.stack([ranking_loss(s, r) for s, r in zip(scores, ranks, strict=True)]).mean()
+    if not math.isfinite(float(loss.detach())):
+        raise RuntimeError("the reward model's loss is not finite: lower reward_model.lr")
+    engine.backward(loss)
+    engine.step()
+    right, pairs = map(sum, zip(*(pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)), strict=True))
+    return float(loss), right / max(1, pairs)
+
+
+def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:
+    """(training, held-out) rankings of every file, without those that are ties throughout or too long."""
+    splits: dict[str, list[Ranked]] = {"train": [], "valid": []}
+    for file in job.inputs["comparisons"]:
+        with open(file, encoding="utf-8") as lines:
+            for line in lines:
+                record = json.loads(line)
+                ranked = Ranked(
+                    encode_prompt(tokenizer, record["messages"]),
+                    [encode_completion(tokenizer, c["text"], ended=c.get("ended", True)) for c in record["completions"]],
+                    record["ranks"],
+                )
+                fits = len(ranked.prompt) + max(map(len, ranked.responses)) <= max_tokens
+                if fits and all(ranked.responses) and has_untied_pair(torch.tensor(ranked.ranks)):
+                    splits[record.get("split", "train")].append(ranked)
+    return splits["train"], splits["valid"]
+
+
+def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
+    """Pairwise accuracy on held-out rankings, with the 95 % half-width of a mean over prompts."""
+    if not valid:
+        return {}
+    scores = reward.score_rows(
+        rm, [ranked.prompt for ranked in valid for _ in ranked.responses], [r for ranked in valid for r in ranked.responses]
+    )
+    shares, start = [], 0
+    for ranked in valid:
+        found = torch.tensor(scores[start : start + len(ranked.responses)])
+        start += len(ranked.responses)
+        right, pairs = pairwise_accuracy(found, torch.tensor(ranked.ranks))
+        shares.append(right / pairs)
+    mean = sum(shares) / len(shares)
+    spread = (sum((s - mean) ** 2 for s in shares) / max(1, len(shares) - 1)) ** 0.5
+    half = 1.96 * spread / len(shares) ** 0.5
+    return {"accuracy": mean, "accuracy_low": mean - half, "accuracy_high": mean + half, "valid_prompts": len(valid)}
+
+
+def set_bias(rm: RewardModel, job: Job) -> float:
+    """Set and return the bias that makes demonstrations score 0 on average (arXiv:2203.02155, 3.5)."""
+    chosen = demonstrations(job.path("curated"), "train")[:1000]
+    rm.model.config.reward_bias = 0.0
+    scores = reward.score(rm, [d["messages"] for d in chosen], [d["completion"] for d in chosen], [True] * len(chosen))
+    rm.model.config.reward_bias = -sum(scores) / len(scores)
+    return rm.bias

@@ -1,0 +1,90 @@
+"""Episodes of one PPO iteration: sampled, scored, and turned into rewards and advantages."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlhf.models import reward
+from rlhf.models.policy import response_logprobs
+from rlhf.models.reward import RewardModel
+from rlhf.models.rows import Batch, by_length, pad
+from rlhf.objectives.gae import gae
+from rlhf.objectives.kl import k1
+from rlhf.objectives.masked import whiten
+from rlhf.objectives.ppo import token_rewards
+from rlhf.params import PPOParams
+from rlhf.sampling.engine import Completion, sample_ids
+
+
+class Trajectory(NamedTuple):
+    """Episodes as right-padded rows; [B, T] unless said otherwise. Response columns alone carry figures."""
+
+    batch: Batch
+    logprobs: Tensor            # log π_old, as sampled
+    reference_logprobs: Tensor  # log π_ref
+    values: Tensor              # V_old
+    advantages: Tensor          # whitened, where params ask for it
+    returns: Tensor             # advantages before whitening + values
+    scores: Tensor              # [B] reward model, scaled, missing-EOS penalty taken off
+    raw_scores: Tensor          # [B] reward model as it stands
+    ended: Tensor               # [B] bool
+
+
+@torch.no_grad()
+def collect(
+    policy: Any, value: Any, reference: Any, rm: RewardModel, prompts: list[list[int]], params: PPOParams, *, scale: float, seed: int
+) -> tuple[Trajectory, list[Completion]]:
+    """One episode a prompt: sample from `policy`, score with `rm`, charge the KL to `reference` per token.
+
+    `scale`: what the reward is divided by (1 where ppo.reward_scale is none).
+    """
+    tokenizer = rm.tokenizer
+    completions = sample_ids(policy, tokenizer, prompts, max_new_tokens=params.max_new_tokens, temperature=params.temperature, seed=seed)
+    responses = [c.ids for c in completions]
+    batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)
+    raw = torch.tensor(reward.score_rows(rm, prompts, responses), device=policy.device)
+    ended = torch.tensor([c.ended for c in completions], device=policy.device)
+    scores = raw / scale - params.missing_eos_penalty * ~ended
+    reference_rows = response_logprobs(reference, prompts, responses, pad_id=tokenizer.pad_token_id, temperature=params.temperature)
+    logprobs = _place([c.logprobs for c in completions], batch)
+    reference_logprobs = _place(reference_rows, batch)
+    values = response_values(value, batch)
+    rewards = token_rewards(scores, k1(logprobs, reference_logprobs), batch.is_response, kl_coef=params.kl_coef)
+    advantages = gae(rewards, values, batch.is_response, discount=params.discount, lam=params.lam)
+    returns = advantages + values
+    if params.whiten_advantages:
+        advantages = whiten(advantages, batch.is_response)
+    return Trajectory(batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended), completions
+
+
+def response_values(value: Any, batch: Batch, max_tokens: int = 16384) -> Tensor:
+    """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T]."""
+    found = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
+    for rows in by_length(batch.is_real.sum(1).tolist(), max_tokens):
+        width = int(batch.is_real[rows].sum(1).max())
+        part = Batch(*(tensor[rows, :width] for tensor in batch))
+        found[rows, :width] = values_before(value, part)
+    return found
+
+
+def values_before(value: Any, batch: Batch) -> Tensor:
+    """The value head read one token earlier than each response token. [B, T], 0 outside the response."""
+    scores = reward.token_scores(value, batch.ids, batch.is_real)
+    shifted = torch.cat([torch.zeros_like(scores[:, :1]), scores[:, :-1]], dim=1)
+    return shifted.masked_fill(~batch.is_response, 0.0)
+
+
+def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:
+    """The given episodes, cut to their longest."""
+    width = int(trajectory.batch.is_real[rows].sum(1).max())
+    batch = Batch(*(tensor[rows, :width] for tensor in trajectory.batch))
+    cut = [tensor[rows, :width] for tensor in trajectory[1:6]]
+    return Trajectory(batch, *cut, *(tensor[rows] for tensor in trajectory[6:]))
+
+
+def _place(rows: list[Tensor], batch: Batch) -> Tensor:
+    placed = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
+    return placed.masked_scatter(batch.is_response, torch.cat(rows).to(placed))

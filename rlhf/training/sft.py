@@ -1,0 +1,132 @@
+"""Step 1: supervised fine-tuning on demonstrations, loss on the response alone: -log P(y | x).
+
+TRL's SFTTrainer does the work; what is decided here is the data, the schedule (cosine to 10 % of the peak, no
+warm-up), residual dropout where the architecture has it, and one checkpoint an epoch: which of them is best is
+found later, by reward-model score, because validation loss overfits after an epoch (arXiv:2203.02155, C.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from rlhf.chat import encode_completion, encode_prompt
+from rlhf.data.load import demonstrations
+from rlhf.jobs import Job
+from rlhf.models import directories
+from rlhf.training.progress import progress
+
+Row = dict[str, list[int]]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Stage `sft`: out/epoch-1 .. out/epoch-E are Hugging Face directories."""
+    params = job.params.sft
+    tokenizer = directories.load_tokenizer(job.path("base"))
+    rows = [row for d in demonstrations(job.path("curated"), "train") if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens]
+    valid = [row for d in demonstrations(job.path("curated"), "valid") if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens]
+    losses = train_supervised(job, rows, valid[:500], epochs=params.epochs, lr=params.lr, name=lambda epoch: f"epoch-{epoch}", label="SFT")
+    return {"demonstrations": len(rows), "epochs": params.epochs, "valid_loss": losses}
+
+
+def encode(tokenizer: Any, demonstration: dict[str, Any]) -> Row:
+    """Token ids of prompt and completion, and a mask that is 1 on the completion, EOS included."""
+    prompt = encode_prompt(tokenizer, demonstration["messages"])
+    completion = encode_completion(tokenizer, demonstration["completion"])
+    return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
+
+
+def train_supervised(
+    job: Job, rows: Sequence[Row], valid: Sequence[Row], *, epochs: int, lr: float, name: Callable[[int], str], label: str
+) -> list[float]:
+    """Train the job's base on `rows`, writing out/name(epoch) after each epoch. Returns the validation losses, nats a token."""
+    params, compute = job.params.sft, job.params.compute
+    model, tokenizer = directories.load_policy(job.path("base"), dropout=params.dropout)
+    per_process = max(1, params.batch // compute.num_processes)
+    config = SFTConfig(
+        output_dir=str(job.out / "trainer"),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=per_process,
+        per_device_eval_batch_size=per_process,
+        learning_rate=lr,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        warmup_steps=0,
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        weight_decay=params.weight_decay,
+        max_grad_norm=1.0,
+        max_length=None,
+        completion_only_loss=True,
+        train_sampling_strategy="group_by_length",
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=not compute.uses_gpu(),
+        seed=job.params.seed,
+        data_seed=job.params.seed,
+        eval_strategy="epoch" if valid else "no",
+        save_strategy="no",
+        logging_steps=10,
+        report_to=[],
+        deepspeed=compute.deepspeed_config if compute.launcher == "deepspeed" else None,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    follower = _Follower(job, tokenizer, name, label)
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(list(rows)),
+        eval_dataset=Dataset.from_list(list(valid)) if valid else None,
+        processing_class=tokenizer,
+        callbacks=[follower],
+    )
+    follower.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return follower.valid_losses
+
+
+class _Follower(TrainerCallback):
+    """Writes metrics.jsonl and a directory an epoch; TRL's own checkpoints are off."""
+
+    def __init__(self, job: Job, tokenizer: Any, name: Callable[[int], str], label: str) -> None:
+        self.job, self.tokenizer, self.name, self.label = job, tokenizer, name, label
+        self.trainer: Any = None
+        self.bar: Any = None
+        self.valid_losses: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar = progress(range(state.max_steps), self.label, self.job.is_main)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.update(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        kept = {key: float(logs[key]) for key in ("loss", "eval_loss", "learning_rate", "grad_norm") if logs and key in logs}
+        if "eval_loss" in kept:
+            self.valid_losses.append(kept["eval_loss"])
+        if kept and all(math.isfinite(v) for v in kept.values()):
+            self.job.log(state.global_step, **kept)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        write_trained(self.trainer, self.tokenizer, self.job.out / self.name(round(state.epoch)))
+
+
+def write_trained(trainer: Any, tokenizer: Any, directory: Path) -> None:
+    """The trainer's model as a whole directory; under ZeRO-3 every process takes part in gathering it."""
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(trainer.model_wrapped)
+        directories.save(model, tokenizer, directory, state=state)
+    accelerator.wait_for_everyone()
