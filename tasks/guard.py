@@ -25,23 +25,23 @@ LOCK_SECONDS = 30.0
 LOCK_TAKEN = 75
 
 
-def end_all(mark: str, *, grace_seconds: float = 3.0) -> None:
-    """SIGTERM to every other process whose environment carries `mark`, and SIGKILL to what is left."""
-    marked = _marked(mark)
+def end_all(name: str, value: str, *, grace_seconds: float = 3.0) -> None:
+    """SIGTERM to every other process with name=value in its environment, and SIGKILL to what is left."""
+    marked = _marked(name, value)
     _signal(marked, signal.SIGTERM)
     psutil.wait_procs(marked, timeout=grace_seconds)
-    while left := _marked(mark):   # a process may have been forked in the meantime
+    while left := _marked(name, value):  # a process may have been forked in the meantime
         _signal(left, signal.SIGKILL)
         psutil.wait_procs(left, timeout=grace_seconds)
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def _marked(name: str, value: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(name) == value:
                 found.append(process)
     return found
 
@@ -61,12 +61,12 @@ def main(lock_file: Path, mark: str, command: list[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, MARK: mark})
 
     def watch_owner() -> None:
-        os.read(0, 1)   # returns when the owner closes the pipe, or is gone
-        end_all(mark)
+        os.read(0, 1)  # returns when the owner closes the pipe, or is gone
+        end_all(MARK, mark)
 
     threading.Thread(target=watch_owner, daemon=True).start()
     status = child.wait()
-    end_all(mark)                 # a launcher that failed may leave workers
+    end_all(MARK, mark)  # a launcher that failed may leave workers
     return status if status >= 0 else 128 - status
 
 

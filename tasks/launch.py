@@ -67,8 +67,10 @@ def run_job(
 def processes_of(stage: str, compute: ComputeParams) -> int:
     """Processes the stage runs as: compute.num_processes for training under a launcher, else one."""
     if compute.launcher == "inline" and compute.num_processes > 1:
-        raise ValueError(f"compute.num_processes is {compute.num_processes}, but compute.launcher inline starts "
-                         "one process; set compute.launcher to torchrun or deepspeed")
+        raise ValueError(
+            f"compute.num_processes is {compute.num_processes}, but compute.launcher inline "
+            "starts one process; set compute.launcher to torchrun or deepspeed"
+        )
     return compute.num_processes if stage in TRAINING_STAGES else 1
 
 
@@ -87,14 +89,29 @@ def command(stage: str, job_file: Path, compute: ComputeParams) -> list[str]:
         return [*python, *job]
     if compute.launcher == "torchrun":
         return [*python, "torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", *job]
-    return [*python, "deepspeed.launcher.runner", "--num_gpus", processes, "--master_port", str(_free_port()),
-            "--no_local_rank", "--quiet", "--module", *job]
+    return [
+        *python,
+        "deepspeed.launcher.runner",
+        "--num_gpus",
+        processes,
+        "--master_port",
+        str(_free_port()),
+        "--no_local_rank",
+        "--quiet",
+        "--module",
+        *job,
+    ]
 
 
 def environment(threads: int, compute: ComputeParams) -> dict[str, str]:
     """The environment of a job: no network for Hugging Face, and as many threads as it was given."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1",
-           "OMP_NUM_THREADS": str(threads)}
+    env = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(threads),
+    }
     if compute.device == "cpu":
         env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return env
@@ -106,7 +123,10 @@ def _run(command: list[str], out: Path, env: dict[str, str], on_start: Callable[
         log.write(f"$ {shlex.join(command)}\n".encode())
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.guard", str(out / "job.lock"), mark, *command],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=env,
             start_new_session=True,
         )
         try:
@@ -116,13 +136,13 @@ def _run(command: list[str], out: Path, env: dict[str, str], on_start: Callable[
             return process.wait()
         finally:
             assert process.stdin and process.stdout
-            process.stdin.close()   # the guard takes this for our end, and ends the job
+            process.stdin.close()  # the guard takes this for our end, and ends the job
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=15)
             if process.poll() is None:
                 process.kill()
                 process.wait()
-                guard.end_all(mark)
+                guard.end_all(guard.MARK, mark)
             process.stdout.close()
 
 
@@ -135,7 +155,7 @@ def _stream(process: subprocess.Popen[bytes], log: Any) -> None:
         # In short pieces: an exception that Prefect puts into this thread (a cancelled run) gets through.
         if not select.select([source], [], [], 0.5)[0]:
             if process.poll() is not None:
-                break               # a stray holds the pipe open
+                break  # a stray holds the pipe open
             continue
         chunk = os.read(source, 65536)
         if not chunk:

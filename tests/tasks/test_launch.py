@@ -82,7 +82,7 @@ def test_a_finished_job_is_not_run_again(tmp_path):
 def test_mistake_is_a_value_error_with_its_sentence_alone(tmp_path):
     with pytest.raises(ValueError, match=r"^prompts\.jsonl line 3: no messages$"):
         launch.run_job(job(tmp_path / "out", mistake="prompts.jsonl line 3: no messages"), ComputeParams())
-    assert launch.run_job(job(tmp_path / "out"), ComputeParams())["world"] == 1   # mended, it runs
+    assert launch.run_job(job(tmp_path / "out"), ComputeParams())["world"] == 1  # mended, it runs
 
 
 def test_crash_shows_the_end_of_the_log(tmp_path):
@@ -116,10 +116,15 @@ def test_threads_are_shared_out():
     assert launch.threads_of("ppo", ComputeParams(threads=5)) == 5
 
 
-@pytest.mark.parametrize(("how", "launcher", "ranks"), [
-    (signal.SIGKILL, "inline", 1), (signal.SIGINT, "inline", 1), (signal.SIGTERM, "inline", 1),
-    (signal.SIGKILL, "torchrun", 2),   # torchrun's workers have sessions of their own
-])
+@pytest.mark.parametrize(
+    ("how", "launcher", "ranks"),
+    [
+        (signal.SIGKILL, "inline", 1),
+        (signal.SIGINT, "inline", 1),
+        (signal.SIGTERM, "inline", 1),
+        (signal.SIGKILL, "torchrun", 2),  # torchrun's workers have sessions of their own
+    ],
+)
 def test_no_orphan_whatever_ends_the_flow(tmp_path, how, launcher, ranks):
     out = tmp_path / "out"
     flow = start_flow(out, launcher, ranks)
@@ -132,7 +137,7 @@ def test_no_orphan_whatever_ends_the_flow(tmp_path, how, launcher, ranks):
             break
         time.sleep(0.1)
     assert not any(running(pid) for pid in pids)
-    assert launch.run_job(job(out), ComputeParams())["world"] == 1   # a later run has the folder to itself
+    assert launch.run_job(job(out), ComputeParams())["world"] == 1  # a later run has the folder to itself
 
 
 def test_an_exception_in_the_task_ends_the_job(tmp_path):
@@ -156,7 +161,8 @@ def test_the_same_job_twice_at_once_is_refused(tmp_path):
 
 
 def start_flow(out, launcher, ranks):
-    return subprocess.Popen([sys.executable, "-c", FLOW, str(out), launcher, str(ranks)], stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-c", FLOW, str(out), launcher, str(ranks)]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL)
 
 
 def read_pid(file, seconds=40):

@@ -1,0 +1,60 @@
+"""A Prefect startup plugin: `prefect` typed in this folder finds the local stack and bare deployment names.
+
+Prefect calls it at `import prefect` (entry point `rlhf` in group prefect.plugins, switched on in
+pyproject.toml), before the command line is read and before the settings are final. It
+
+- keeps Prefect's state in .rlhf/prefect, and points at the servers that `make up` started while they run;
+- turns `prefect deployment run rlhf-iteration` (or inspect, pause, schedule ls ...) into
+  rlhf-iteration/rlhf-iteration, which Prefect insists on;
+- leaves alone whatever is exported already, and everything where a Prefect profile names an API.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from prefect.plugins import HookContext, SetupResult, register_hook
+
+from infra.stack_file import deployments, environment
+
+#: options of `prefect deployment` whose next word is theirs
+TAKES_A_WORD = {
+    "--id",
+    "--tag",
+    "--flow-run-name",
+    "--profile",
+    "--param",
+    "--params",
+    "-p",
+    "-jv",
+    "--job-variable",
+    "--start-in",
+    "--start-at",
+    "--watch-timeout",
+    "--watch-interval",
+}
+
+
+class Plugin:
+    @register_hook
+    def setup_environment(self, *, ctx: HookContext) -> SetupResult:
+        """The variables Prefect sets for this process and its children."""
+        sys.argv[:] = with_full_name(sys.argv, deployments(Path("prefect.yaml")))
+        return SetupResult(environment(os.environ, ctx.api_url))
+
+
+plugin = Plugin()
+
+
+def with_full_name(argv: list[str], known: Collection[str]) -> list[str]:
+    """argv, where the deployment that `prefect deployment ...` names gets its flow's name before it."""
+    is_prefect = Path(argv[0]).stem in ("prefect", "__main__")
+    if not is_prefect or argv[1:2] != ["deployment"] or argv[2:3] == ["ls"]:  # ls takes flow names
+        return argv
+    for i, word in enumerate(argv[2:], start=2):
+        if word in known and argv[i - 1] not in TAKES_A_WORD:
+            return [*argv[:i], f"{word}/{word}", *argv[i + 1 :]]
+    return argv
