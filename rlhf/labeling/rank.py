@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from rlhf.data.load import pretraining_texts
@@ -21,7 +20,7 @@ def run(job: Job) -> dict[str, Any]:
     samples = list(read_jsonl(job.path("samples")))
     if not samples:
         raise ValueError(f"{job.path('samples').name} holds no completions to rank")
-    utility = fit_utility(job)
+    utility = Utility.fit(pretraining_texts(job.path("curated"), "train"))
     records, figures = rank(
         samples,
         utility,
@@ -33,11 +32,3 @@ def run(job: Job) -> dict[str, Any]:
     write_jsonl(job.out / "comparisons.jsonl", records)
     job.log(0, **figures)
     return figures
-
-
-def fit_utility(job: Job) -> Utility:
-    """The utility over all curated pretraining text; the labelers have read the validation split too."""
-    curated = job.path("curated")
-    return Utility.fit(
-        itertools.chain.from_iterable(pretraining_texts(curated, s) for s in ("train", "valid"))
-    )

@@ -1,0 +1,58 @@
+"""Win rates and their intervals: identities, and the coverage that 95 % promises."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rlhf.evaluation.win_rate import mean_interval, paired_difference, text, win_rate, wins
+
+AT = {"resamples": 400, "seed": 0}
+
+
+def test_a_policy_against_itself_wins_half_with_certainty():
+    scores = np.random.default_rng(0).random(50)
+    assert win_rate(scores, scores, **AT) == [0.5, 0.5, 0.5]
+
+
+def test_both_sides_share_one():
+    a, b = np.random.default_rng(1).integers(0, 4, (2, 200))
+    there, back = win_rate(a, b, **AT), win_rate(b, a, **AT)
+    assert there[1] + back[1] == pytest.approx(1)
+    assert there[0] == pytest.approx(1 - back[2])
+
+
+def test_wins_losses_and_ties():
+    assert wins([2, 1, 1], [1, 1, 2]).tolist() == [1, 0.5, 0]
+    with pytest.raises(AssertionError, match="same prompts"):
+        wins([1], [1, 2])
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    draw = np.random.default_rng(2)
+    covered = 0
+    for _ in range(300):
+        low, _, high = mean_interval(draw.random(120) < 0.6, **AT)
+        covered += low <= 0.6 <= high
+    assert 0.91 < covered / 300 < 0.98
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals_side_by_side():
+    draw = np.random.default_rng(3)
+    sft, low = draw.random((2, 300))
+    policy = low + 0.01 * draw.random(300)  # nearly the same answers, a little better
+    difference = paired_difference(policy, low, sft, **AT)
+    apart = win_rate(policy, sft, **AT)
+    assert difference[1] == pytest.approx(apart[1] - win_rate(low, sft, **AT)[1])
+    assert difference[2] - difference[0] < (apart[2] - apart[0]) / 3
+
+
+def test_the_same_seed_gives_the_same_interval_and_no_values_give_none():
+    values = np.random.default_rng(4).random(30)
+    assert mean_interval(values, **AT) == mean_interval(values, **AT)
+    assert all(math.isnan(number) for number in mean_interval([], **AT))
+
+
+def test_an_interval_reads():
+    assert text([0.574, 0.61, 0.6499]) == "0.61 (0.57–0.65)"
+    assert text([-0.01, 0.02, 0.05]) == "0.02 (-0.01 to 0.05)"
