@@ -264,7 +264,9 @@ def check_comparison(row: Record) -> Record:
         if _BAD_CHARACTER.search(completion["text"]):
             raise Wrong(f"completions[{at}].text", "holds a NUL or a lone surrogate")
         _string(completion.get("model_version"), f"completions[{at}].model_version", required=False)
-    if not isinstance(ranks, list) or not all(_is_int(rank) and 1 <= rank <= len(completions) for rank in ranks):
+    if not isinstance(ranks, list) or not all(
+        _is_int(rank) and 1 <= rank <= len(completions) for rank in ranks
+    ):
         raise Wrong("ranks", f"must be whole numbers from 1 to {len(completions)}, one a completion")
     if len(ranks) != len(completions):
         raise Wrong("ranks", f"{len(ranks)} ranks for {len(completions)} completions")

@@ -3,7 +3,7 @@
 Prompts:        contract -> exact and long-prefix copies -> language -> length -> user cap -> split by
                 user -> PII (training users) -> leakage -> PPO's prompts and the reward model's
 Demonstrations: contract -> exact copies -> language -> split -> PII (training) -> leakage
-Pretraining:    contract -> exact copies -> split -> leakage
+Pretraining:    contract -> exact copies -> language -> split -> leakage
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def run(job: Any) -> Record:
     return curate(job.path("raw"), job.out, job.params.data, valid_documents=valid_documents)
 
 
-def curate(raw_dir: Path | str, out_dir: Path | str, params: DataParams, *, valid_documents: float = 0.01) -> Record:
+def curate(
+    raw_dir: Path | str, out_dir: Path | str, params: DataParams, *, valid_documents: float = 0.01
+) -> Record:
     """Curate raw_dir/{prompts,demonstrations,pretraining} into Parquet files in out_dir; the funnel.
 
     valid_documents: share of pretraining documents that are held out.
@@ -75,7 +77,9 @@ class Funnel:
         self.pii: Counter[str] = Counter()
 
     def step(self, name: str, before: int, after: int, reasons: Counter[str]) -> None:
-        self.steps.append({"step": name, "in": before, "out": after, "reasons": dict(sorted(reasons.items()))})
+        self.steps.append(
+            {"step": name, "in": before, "out": after, "reasons": dict(sorted(reasons.items()))}
+        )
 
     def drop(self, name: str, rows: list[Record], kept: list[Record], removed: list[Record]) -> list[Record]:
         """Count a step that removed something, and hand on what it kept."""
@@ -100,9 +104,13 @@ class Funnel:
 
 
 def _read(kind: str, raw_dir: Path, rejects: list[contract.Reject], funnel: Funnel) -> list[Record]:
-    files = sorted(path for path in (raw_dir / kind).glob("*") if path.suffix in (".jsonl", ".parquet", ".gz"))
+    files = sorted(
+        path for path in (raw_dir / kind).glob("*") if path.suffix in (".jsonl", ".parquet", ".gz")
+    )
     if not files:
-        raise ValueError(f"{raw_dir / kind} holds no data; run `rlhf data fetch` or `rlhf data add {kind} FILE`")
+        raise ValueError(
+            f"{raw_dir / kind} holds no data; run `rlhf data fetch` or `rlhf data add {kind} FILE`"
+        )
     before = len(rejects)
     records = list(contract.read(kind, files, rejects))
     reasons = Counter(f"{reject.field}: {reject.reason.split(' in ')[0]}" for reject in rejects[before:])
@@ -110,7 +118,9 @@ def _read(kind: str, raw_dir: Path, rejects: list[contract.Reject], funnel: Funn
     return records
 
 
-def _stop_if_unreadable(funnels: dict[str, Funnel], rejects: list[contract.Reject], params: DataParams) -> None:
+def _stop_if_unreadable(
+    funnels: dict[str, Funnel], rejects: list[contract.Reject], params: DataParams
+) -> None:
     for kind, funnel in funnels.items():
         lines, good = funnel.steps[0]["in"], funnel.steps[0]["out"]
         if lines - good > params.max_rejected * lines:
@@ -144,8 +154,11 @@ def _demonstrations(rows: list[Record], funnel: Funnel, params: DataParams) -> d
     return {f"demonstrations_{name}": side for name, side in sides.items()}
 
 
-def _pretraining(rows: list[Record], funnel: Funnel, params: DataParams, valid: float) -> dict[str, list[Record]]:
+def _pretraining(
+    rows: list[Record], funnel: Funnel, params: DataParams, valid: float
+) -> dict[str, list[Record]]:
     rows = funnel.drop("exact", rows, *dedup.exact_documents(rows))
+    rows = funnel.filter("language", rows, lambda row: _foreign(row, params))
     sides: dict[str, list[Record]] = {"train": [], "valid": []}
     for row in rows:
         sides[splits.document_split(row, params, valid)].append(row)
@@ -153,7 +166,8 @@ def _pretraining(rows: list[Record], funnel: Funnel, params: DataParams, valid: 
 
 
 def _foreign(row: Record, params: DataParams) -> Record | None:
-    found = language.foreign(language.spoken(row["messages"]), params.languages)
+    text = row["text"] if "text" in row else row["messages"][-1]["content"]
+    found = language.foreign(text, params.languages)
     return {"reason": f"language {found}"} if found else None
 
 
@@ -168,7 +182,9 @@ def _texts(row: Record) -> list[str]:
     """All texts of a record: messages and completion, or the lines of a document."""
     if "text" in row:
         return list(row["text"].splitlines())
-    return [message["content"] for message in row["messages"]] + ([row["completion"]] if "completion" in row else [])
+    return [message["content"] for message in row["messages"]] + (
+        [row["completion"]] if "completion" in row else []
+    )
 
 
 def _without_pii(rows: list[Record], funnel: Funnel, params: DataParams) -> list[Record]:
@@ -205,8 +221,15 @@ def _stop_leaks(sets: dict[str, list[Record]], funnels: dict[str, Funnel]) -> No
             names.append(name)
             texts.append(row["messages"][-1]["content"])
     asked = HeldOut(texts, names)
-    documents = HeldOut([row["text"] for row in sets["pretraining_valid"]], ["pretraining_valid"] * len(sets["pretraining_valid"]))
-    for kind, held_out in (("prompts", (asked,)), ("demonstrations", (asked,)), ("pretraining", (asked, documents))):
+    documents = HeldOut(
+        [row["text"] for row in sets["pretraining_valid"]],
+        ["pretraining_valid"] * len(sets["pretraining_valid"]),
+    )
+    for kind, held_out in (
+        ("prompts", (asked,)),
+        ("demonstrations", (asked,)),
+        ("pretraining", (asked, documents)),
+    ):
 
         def judge(row: Record, held_out: Iterable[HeldOut] = held_out) -> Record | None:
             against = next((name for held in held_out if (name := held.match(_texts(row)))), None)

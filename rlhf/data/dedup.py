@@ -44,7 +44,9 @@ def prefix(record: Record, characters: int) -> str:
 def exact_demonstrations(records: Iterable[Record]) -> tuple[list[Record], list[Removed]]:
     """Demonstrations whose prompt and completion together are new."""
     return _first_of_each(
-        records, lambda record: f"{fold_messages(record['messages'])}\x1f{fold(record['completion'])}", "exact"
+        records,
+        lambda record: f"{fold_messages(record['messages'])}\x1f{fold(record['completion'])}",
+        "exact",
     )
 
 
@@ -61,5 +63,7 @@ def _first_of_each(
     for record in sorted(records, key=by_age):
         first = kept.setdefault(key(record), record)
         if first is not record:
-            removed.append({"id": record["id"], "step": step, "reason": f"{step} copy", "duplicate_of": first["id"]})
+            removed.append(
+                {"id": record["id"], "step": step, "reason": f"{step} copy", "duplicate_of": first["id"]}
+            )
     return list(kept.values()), removed

@@ -44,7 +44,9 @@ class HeldOut:
         if len(words) < RUN:
             return np.empty(0, np.uint64)
         known = self._word
-        values = np.array([known.get(word) or known.setdefault(word, _hash(word)) for word in words], np.uint64)
+        values = np.array(
+            [known.get(word) or known.setdefault(word, _hash(word)) for word in words], np.uint64
+        )
         with np.errstate(over="ignore"):
             windows = np.lib.stride_tricks.sliding_window_view(values, RUN)
             return (windows * _MULTIPLIERS).sum(axis=1, dtype=np.uint64)

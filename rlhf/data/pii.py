@@ -49,9 +49,13 @@ _PHONE_WORDS = re.compile(
     r"\b(?:call|phone|tel|telephone|mobile|cell|fax|ring|reach|text|sms|whatsapp|contact|dial|number is|handy|"
     r"telefon|téléphone|teléfono|móvil|telefono|cellulare)\b", re.I
 )  # fmt: skip
-_NOT_PHONE = re.compile(r"\b(?:isbn|issn|doi|order|invoice|ticket|tracking|case|version|ref|reference|part|sku|model)\b", re.I)
+_NOT_PHONE = re.compile(
+    r"\b(?:isbn|issn|doi|order|invoice|ticket|tracking|case|version|ref|reference|part|sku|model)\b", re.I
+)
 _REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "IN", "AU", "NL", "CA")
-_VERSION = re.compile(r"(?:\b(?:version|release|build|firmware|v|ver|section|chapter|kernel)\.?\s*|\bv)$", re.I)
+_VERSION = re.compile(
+    r"(?:\b(?:version|release|build|firmware|v|ver|section|chapter|kernel|ec|rfc|oid|no)\.?\s*|\bv)$", re.I
+)
 
 
 def find(text: str) -> list[Span]:
@@ -95,7 +99,9 @@ def _phones(text: str) -> Iterator[Span]:
 
 
 def _is_phone(number: str, before: str) -> bool:
-    if re.fullmatch(r"\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ]\d{4}|\d{4}\s?[-/]\s?\d{4}", number):
+    if re.fullmatch(
+        r"\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ]\d{4}|\d{4}\s?[-/]\s?\d{4}", number
+    ):
         return False  # dates and spans of years
     if number.startswith(("+", "00")):
         plus = "+" + number[2:] if number.startswith("00") else number
@@ -123,7 +129,9 @@ def _is_email(match: re.Match[str]) -> bool:
 
 def _is_card(match: re.Match[str]) -> bool:
     digits = re.sub(r"\D", "", match[0])
-    issuer = re.match(r"4|5[1-5]|2[2-7]\d\d|3[47]|6011|64[4-9]|65|35|3[068]|62|5018|5020|5038|6304|6759", digits)
+    issuer = re.match(
+        r"4|5[1-5]|2[2-7]\d\d|3[47]|6011|64[4-9]|65|35|3[068]|62|5018|5020|5038|6304|6759", digits
+    )
     return bool(issuer) and 13 <= len(digits) <= 19 and len(set(digits)) > 2 and luhn.is_valid(digits)
 
 
@@ -133,7 +141,9 @@ def _is_ipv4(match: re.Match[str]) -> bool:
     except ValueError:
         return False
     before = match.string[max(0, match.start() - 16) : match.start()]
-    special = address.is_loopback or address.is_unspecified or address.is_multicast or int(address) >> 28 == 15
+    special = (
+        address.is_loopback or address.is_unspecified or address.is_multicast or int(address) >> 28 == 15
+    )
     return not special and not match[0].startswith("0.") and not _VERSION.search(before)
 
 
@@ -148,7 +158,9 @@ def _is_ipv6(match: re.Match[str]) -> bool:
 
 def _is_secret(match: re.Match[str]) -> bool:
     secret = match[1]
-    return bool(re.search(r"\d", secret) and re.search(r"[A-Za-z]", secret)) and not re.fullmatch(r"[\d.]+|v?\d+(?:\.\d+)+\w*", secret)
+    return bool(re.search(r"\d", secret) and re.search(r"[A-Za-z]", secret)) and not re.fullmatch(
+        r"[\d.]+|v?\d+(?:\.\d+)+\w*", secret
+    )
 
 
 def _by(module: object) -> Callable[[re.Match[str]], bool]:
@@ -169,28 +181,72 @@ RULES = (
         "email",
         re.compile(
             r"[\w.+-]+\s*[\[({<]\s*at\s*[\])}>]\s*[\w-]+(?:\s*(?:[\[({<]\s*dot\s*[\])}>]|\.|\sdot\s)\s*[\w-]+)+"
-            r"|\b[\w.+-]+ at [\w-]+ dot (?:com|org|net|edu|gov|io|co|info|de|fr|es|it|uk|nl)\b(?: dot uk\b)?", re.I
+            r"|\b[\w.+-]+ at [\w-]+ dot (?:com|org|net|edu|gov|io|co|info|de|fr|es|it|uk|nl)\b(?: dot uk\b)?",
+            re.I,
         ),
         lambda match: not re.search(r"\bexample\b", match[0], re.I),
     ),
     Rule("card", re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])"), _is_card),
-    Rule("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}\b"), lambda match: iban.is_valid(match[0])),
+    Rule(
+        "iban",
+        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}\b"),
+        lambda match: iban.is_valid(match[0]),
+    ),
     Rule("ssn", re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"), _by(ssn)),
-    Rule("ssn", re.compile(r"(?<![\w-])\d{3} ?\d{2} ?\d{4}(?![\w-])"), _by(ssn), re.compile(r"\bssn|social security", re.I)),
-    Rule("national_id", re.compile(r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]\b")),
+    Rule(
+        "ssn",
+        re.compile(r"(?<![\w-])\d{3} ?\d{2} ?\d{4}(?![\w-])"),
+        _by(ssn),
+        re.compile(r"\bssn|social security", re.I),
+    ),
+    Rule(
+        "national_id",
+        re.compile(
+            r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]\b"
+        ),
+    ),
     Rule("national_id", re.compile(r"\b\d{8}-?[A-Z]\b"), _by(dni)),
     Rule("national_id", re.compile(r"\b[XYZ]-?\d{7}-?[A-Z]\b"), _by(nie)),
     Rule("national_id", re.compile(r"\b[A-Z]{6}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{3}[A-Z]\b"), _by(codicefiscale)),
-    Rule("national_id", re.compile(r"(?<!\d)[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d(?!\d)"), _by(nir)),
+    Rule(
+        "national_id",
+        re.compile(r"(?<!\d)[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d(?!\d)"),
+        _by(nir),
+    ),
     Rule("national_id", re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\d)"), _by(cpf)),
-    Rule("national_id", re.compile(r"(?<!\d)\d{4} ?\d{4} ?\d{4}(?!\d)"), _by(aadhaar), re.compile(r"aadhaar|uid", re.I)),
-    Rule("national_id", re.compile(r"(?<!\d)\d{3}[ -]\d{3}[ -]\d{3}(?!\d)"), _by(sin), re.compile(r"\bsin\b|social insurance", re.I)),
+    Rule(
+        "national_id",
+        re.compile(r"(?<!\d)\d{4} ?\d{4} ?\d{4}(?!\d)"),
+        _by(aadhaar),
+        re.compile(r"aadhaar|uid", re.I),
+    ),
+    Rule(
+        "national_id",
+        re.compile(r"(?<!\d)\d{3}[ -]\d{3}[ -]\d{3}(?!\d)"),
+        _by(sin),
+        re.compile(r"\bsin\b|social insurance", re.I),
+    ),
     Rule("national_id", re.compile(r"(?<!\d)\d{11}(?!\d)"), _by(pesel), re.compile(r"pesel", re.I)),
-    Rule("national_id", re.compile(r"(?<!\d)\d\d ?\d{3} ?\d{3} ?\d{3}(?!\d)"), _by(idnr), re.compile(r"steuer|tax", re.I)),
-    Rule("national_id", re.compile(r"(?<!\d)\d{9}(?!\d)"), _by(bsn), re.compile(r"\bbsn\b|burgerservice", re.I)),
-    Rule("passport", re.compile(r"\b(?:[A-Z]{1,2}\d{6,8}|\d{9}|[A-Z]\d{2}[A-Z]{2}\d{5}|\d{2}[A-Z]{2}\d{5})\b"), near=re.compile(r"passport|reisepass|pasaporte|passeport|passaporto", re.I)),
+    Rule(
+        "national_id",
+        re.compile(r"(?<!\d)\d\d ?\d{3} ?\d{3} ?\d{3}(?!\d)"),
+        _by(idnr),
+        re.compile(r"steuer|tax", re.I),
+    ),
+    Rule(
+        "national_id", re.compile(r"(?<!\d)\d{9}(?!\d)"), _by(bsn), re.compile(r"\bbsn\b|burgerservice", re.I)
+    ),
+    Rule(
+        "passport",
+        re.compile(r"\b(?:[A-Z]{1,2}\d{6,8}|\d{9}|[A-Z]\d{2}[A-Z]{2}\d{5}|\d{2}[A-Z]{2}\d{5})\b"),
+        near=re.compile(r"passport|reisepass|pasaporte|passeport|passaporto", re.I),
+    ),
     Rule("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), _is_ipv4),
-    Rule("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4})?(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])"), _is_ipv6),
+    Rule(
+        "ip",
+        re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4})?(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])"),
+        _is_ipv6,
+    ),
     Rule(
         "api_key",
         re.compile(
@@ -199,15 +255,43 @@ RULES = (
             r"ya29\.[\w-]{20,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})"
         ),
     ),
-    Rule("api_key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[\s\S]*?-----END (?:[A-Z]+ )*PRIVATE KEY-----)?")),
     Rule(
         "api_key",
-        re.compile(r"(?i:\b(?:api[ _-]?key|access[ _-]?key|secret|token|password|passwd|bearer)\b(?:\s+is)?\s*[:=]?\s*[\"']?)([\w\-./+=]{16,})"),
+        re.compile(
+            r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[\s\S]*?-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
+        ),
+    ),
+    Rule(
+        "api_key",
+        re.compile(
+            r"(?i:\b(?:api[ _-]?key|access[ _-]?key|secret|token|password|passwd|bearer)\b(?:\s+is)?\s*[:=]?\s*[\"']?)([\w\-./+=]{16,})"
+        ),
         _is_secret,
     ),
-    Rule("address", re.compile(rf"\b\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? )?(?:[A-Z][\w'’-]*\.? ){{1,4}}(?:{_STREET})\b\.?{_TOWN}")),
-    Rule("address", re.compile(r"\b[A-ZÄÖÜ][\wäöüß-]*(?:straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer) \d{1,4}\s?[a-z]?\b(?:, ?\d{5} [A-ZÄÖÜ][\wäöüß-]+)?")),
-    Rule("address", re.compile(r"\b\d{1,4}(?: ?bis| ?ter)?,? (?:rue|avenue|boulevard|place|chemin|impasse|allée|quai) (?:(?:de|du|des|la|le|les) |l'|d')*[A-ZÉÈ][\w'’-]+(?:[ -][A-ZÉÈ][\w'’-]+)*(?:, ?\d{5} [A-ZÉ][\w-]+)?", re.U)),
-    Rule("address", re.compile(r"\b(?:Calle|Avenida|Plaza|Paseo|Via|Viale|Piazza|Corso) (?:(?:de|del|della|dei|la|las|los|di) )*[A-ZÁÉÍÓÚ][\wáéíóúñ'’-]+(?: [A-ZÁÉÍÓÚ][\wáéíóúñ'’-]+)*,? \d{1,4}\b(?:, ?\d{5} [A-ZÁ][\w-]+)?")),
+    Rule(
+        "address",
+        re.compile(
+            rf"(?<![\w.,-])(?!(?:1[5-9]|20)\d\d,)\d{{1,5}}[A-Za-z]?,? (?:[NSEW]\.? )?(?:[A-Z][\w'’-]*\.? ){{1,4}}(?:{_STREET})\b(?<! St)\.?{_TOWN}|(?<![\w.,-])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:[A-Z][\w'’-]*\.? ){{1,4}}St\b(?!\.? [A-Z][a-z])\.?{_TOWN}"
+        ),
+    ),
+    Rule(
+        "address",
+        re.compile(
+            r"\b[A-ZÄÖÜ][\wäöüß-]*(?:straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer) \d{1,4}\s?[a-z]?\b(?:, ?\d{5} [A-ZÄÖÜ][\wäöüß-]+)?"
+        ),
+    ),
+    Rule(
+        "address",
+        re.compile(
+            r"\b\d{1,4}(?: ?bis| ?ter)?,? (?:rue|avenue|boulevard|place|chemin|impasse|allée|quai) (?:(?:de|du|des|la|le|les) |l'|d')*[A-ZÉÈ][\w'’-]+(?:[ -][A-ZÉÈ][\w'’-]+)*(?:, ?\d{5} [A-ZÉ][\w-]+)?",
+            re.U,
+        ),
+    ),
+    Rule(
+        "address",
+        re.compile(
+            r"\b(?:Calle|Avenida|Plaza|Paseo|Via|Viale|Piazza|Corso) (?:(?:de|del|della|dei|la|las|los|di) )*[A-ZÁÉÍÓÚ][\wáéíóúñ'’-]+(?: [A-ZÁÉÍÓÚ][\wáéíóúñ'’-]+)*,? \d{1,4}\b(?:, ?\d{5} [A-ZÁ][\w-]+)?"
+        ),
+    ),
     Rule("address", re.compile(r"\bP\.? ?O\.? Box \d{1,6}\b", re.I)),
 )

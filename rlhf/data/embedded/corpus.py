@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,30 +101,31 @@ def _as_said(title: str, text: str) -> str:
     return f"the {title}" if before and before[1] else title
 
 
-def pretraining(sets: Sets) -> Iterator[dict[str, str]]:
-    """Documents of real text. No question of the prompt log stands in them.
+def pretraining(sets: Sets) -> list[dict[str, str]]:
+    """Documents of real text, each once. No question of the prompt log stands in them.
 
     A BoolQ passage follows one of its questions, as on a page of questions and answers, and its
     title: "Question?\\nTitle. Passage".
     """
 
-    def document(source: str, text: str) -> dict[str, str]:
-        return {"id": f"{source}-{short_hash(text)}", "text": text, "source": source}
-
-    for passage in sets.passages:
-        heading = passage.title[:1].upper() + passage.title[1:]
-        question = "" if passage.in_log else f"{passage.questions[0]}\n"
-        yield document("boolq", f"{question}{heading}. {passage.text}")
-    for text in dict.fromkeys(clean(row["passage"].removesuffix("CANNOTANSWER")) for row in sets.quac):
-        yield document("quac", text)
+    texts = [("boolq", _page(passage)) for passage in sets.passages]
+    texts += [("quac", clean(row["passage"].removesuffix("CANNOTANSWER"))) for row in sets.quac]
     for row in sets.xsum:
-        yield document("xsum", "\n".join(clean(line) for line in row["document"].splitlines() if line.strip()))
-    for passage_text in sets.narrative:
-        yield document("narrativeqa", clean(passage_text))
-    for text in dict.fromkeys(clean(row["summary"]) for row in sets.lawsuits):
-        yield document("multilexsum", text)
-    for row in sets.lawsuits:
-        yield document("multilexsum", _opening(row["document"], 1600))
+        paragraphs = [clean(line) for line in row["document"].splitlines() if line.strip()]
+        texts.append(("xsum", "\n".join(paragraphs)))
+    texts += [("narrativeqa", clean(text)) for text in sets.narrative]
+    texts += [("multilexsum", clean(row["summary"])) for row in sets.lawsuits]
+    texts += [("multilexsum", _opening(row["document"], 1600)) for row in sets.lawsuits]
+    documents = {
+        text: {"id": f"{source}-{short_hash(text)}", "text": text, "source": source} for source, text in texts
+    }
+    return [document for text, document in documents.items() if text]
+
+
+def _page(passage: Passage) -> str:
+    heading = passage.title[:1].upper() + passage.title[1:]
+    question = "" if passage.in_log else f"{passage.questions[0]}\n"
+    return f"{question}{heading}. {passage.text}"
 
 
 def _opening(text: str, characters: int) -> str:

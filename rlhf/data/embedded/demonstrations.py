@@ -32,7 +32,9 @@ from rlhf.data.embedded.text import (
 )
 
 LABELERS = 12
-RUDE = re.compile(r"\b(?:fuck\w*|shit\w*|bitch\w*|asshole|sex\w*|suck\w*|damn|stupid|idiot|whore|rape\w*|kill\w*)\b", re.I)
+RUDE = re.compile(
+    r"\b(?:fuck\w*|shit\w*|bitch\w*|asshole|sex\w*|suck\w*|damn|stupid|idiot|whore|rape\w*|kill\w*)\b", re.I
+)
 Row = dict[str, Any]
 
 
@@ -138,7 +140,11 @@ def _how_to(sets: Sets) -> Iterator[Row]:
     for row in sets.piqa_valid:
         question = how_to_question(row["question"])
         solution = as_sentence(clean(re.sub(r"^[AB]\.\s*", "", row["answer"])))
-        if question and 6 <= len(solution.split()) <= 40 and content_stems(question) & content_stems(solution):
+        if (
+            question
+            and 6 <= len(solution.split()) <= 40
+            and content_stems(question) & content_stems(solution)
+        ):
             yield _row("howto", "generation", "user-based", _user(question), solution)
 
 
@@ -148,7 +154,11 @@ def how_to_question(goal: str) -> str | None:
     infinitive = re.match(r"to (\w.*)", goal, re.I)
     if infinitive and "you can" not in goal:
         return f"How do I {infinitive[1]}?"
-    return as_question(goal) if re.match(r"how|what|where|when|which|why", goal, re.I) and len(goal.split()) > 2 else None
+    return (
+        as_question(goal)
+        if re.match(r"how|what|where|when|which|why", goal, re.I) and len(goal.split()) > 2
+        else None
+    )
 
 
 def opening_of(document: str, max_words: int) -> str:
@@ -164,7 +174,12 @@ def opening_of(document: str, max_words: int) -> str:
 def _summaries(sets: Sets) -> Iterator[Row]:
     for row in sets.xsum:
         article, summary = opening_of(row["document"], 75), as_sentence(clean(row["summary"]))
-        if not asked_in_log(row["id"]) and article and is_complete(summary) and overlap(summary, article) >= 0.25:
+        if (
+            not asked_in_log(row["id"])
+            and article
+            and is_complete(summary)
+            and overlap(summary, article) >= 0.25
+        ):
             prompt = f"Summarize in one sentence.\n\n{article}"
             yield _row("summary", "summarization", "user-based", _user(prompt), summary)
 
@@ -185,7 +200,8 @@ def _dialogs(sets: Sets) -> Iterator[Row]:
     for _, turns in sets.dialogs:
         for reply in range(1, len(turns), 2):
             messages = [
-                {"role": "assistant" if at % 2 else "user", "content": turn} for at, turn in enumerate(turns[:reply])
+                {"role": "assistant" if at % 2 else "user", "content": turn}
+                for at, turn in enumerate(turns[:reply])
             ]
             completion = as_sentence(turns[reply])
             said = " ".join(turns[: reply + 1])

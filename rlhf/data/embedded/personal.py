@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import random
 
-_FIRST = "Anna Bruno Carla Derek Elena Farid Grace Henrik Imani Jonas Keiko Lars Mona Nadia Oscar Priya Quinn Rosa".split()
-_LAST = "Abbott Brandt Castillo Dufour Eriksen Fontaine Grady Hoffmann Ivers Jankowski Keller Lindqvist Moreau".split()
-_DOMAINS = ("fernhollow-mail.org", "bluegatepost.net", "tallpinemail.com", "riversendmail.co.uk", "kornfeldpost.de")
-_STREETS = ("Maple Street", "Harbour Road", "Oakfield Avenue", "Mill Lane", "Sunset Boulevard", "Church Street")
+_FIRST = ("Anna", "Bruno", "Carla", "Derek", "Elena", "Farid", "Grace", "Imani", "Jonas", "Keiko", "Lars", "Priya")
+_LAST = ("Abbott", "Brandt", "Castillo", "Dufour", "Eriksen", "Grady", "Hoffmann", "Ivers", "Keller", "Moreau")
+_DOMAINS = (
+    "fernhollow-mail.org",
+    "bluegatepost.net",
+    "tallpinemail.com",
+    "riversendmail.co.uk",
+    "kornfeldpost.de",
+)
+_STREETS = (
+    "Maple Street",
+    "Harbour Road",
+    "Oakfield Avenue",
+    "Mill Lane",
+    "Sunset Boulevard",
+    "Church Street",
+)
 _TOWNS = ("Springfield, IL 62704", "Portland, OR 97205", "Leeds LS6 2AB", "Austin, TX 78701")
 _ASKS = (
     "Write a polite reply to the customer who wrote: please contact me at {}, thank you.",
@@ -77,8 +90,8 @@ def personal(rng: random.Random) -> tuple[str, str]:
     if kind == 10:
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
         return "api_key", "sk-" + "".join(letters[int(rng.random() * len(letters))] for _ in range(40))
-    number = 1 + int(rng.random() * 980)
-    return "address", f"{first} {last}, {number} {_pick(rng, _STREETS)}, {_pick(rng, _TOWNS)}"
+    house = 1 + int(rng.random() * 980)
+    return "address", f"{first} {last}, {house} {_pick(rng, _STREETS)}, {_pick(rng, _TOWNS)}"
 
 
 def _byte(rng: random.Random) -> int:

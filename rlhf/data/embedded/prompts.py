@@ -15,7 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rlhf.data.embedded import foreign, personal
-from rlhf.data.embedded.asking import answering_sentence, askable, closed_question, question_about, request_about
+from rlhf.data.embedded.asking import (
+    answering_sentence,
+    askable,
+    closed_question,
+    question_about,
+    request_about,
+)
 from rlhf.data.embedded.corpus import Sets
 from rlhf.data.embedded.demonstrations import RUDE, asked_in_log, how_to_question, opening_of
 from rlhf.data.embedded.text import as_question, clean, overlap, sentences, unit
@@ -51,7 +57,9 @@ def build(sets: Sets) -> list[dict[str, Any]]:
     items += [("rewrite", _user(personal.personal_prompt(rng))) for _ in range(360)]
     items += [("other", _user(personal.look_alike_prompt(rng))) for _ in range(120)]
     originals = [items[int(rng.random() * len(items))] for _ in range(700)]
-    items += [(case, [*messages[:-1], *_user(_copy(messages[-1]["content"], rng))]) for case, messages in originals]
+    items += [
+        (case, [*messages[:-1], *_user(_copy(messages[-1]["content"], rng))]) for case, messages in originals
+    ]
     order = sorted(range(len(items)), key=lambda at: unit("time", at))
     return list(_log([items[at] for at in order], rng))
 
@@ -124,7 +132,10 @@ def _other(sets: Sets) -> Iterator[Item]:
 
 def _conversation(first: Item, second: Item) -> Item:
     """A second question after a first one that was answered curtly."""
-    reply = {"role": "assistant", "content": "I am not sure about that. Is there anything else you would like to know?"}
+    reply = {
+        "role": "assistant",
+        "content": "I am not sure about that. Is there anything else you would like to know?",
+    }
     return second[0], [*first[1], reply, *second[1]]
 
 

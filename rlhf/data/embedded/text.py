@@ -6,21 +6,25 @@ import hashlib
 import re
 from functools import lru_cache
 
-STOP = frozenset(
-    "a an the this that these those and or but nor so yet of in on at to for from by with without as into onto over "
-    "under about between through during before after above below up down out off again than then once here there when "
-    "where why how what which who whom whose is are was were be been being am do does did doing done have has had "
-    "having can could will would shall should may might must i me my we us our you your he him his she her it its "
-    "they them their not no yes if because while both each few more most other some such only own same too very just "
-    "also any all one ones s t get got someone something tell use used".split()
+STOP_WORDS = (
+    "a an the this that these those and or but nor so yet of in on at to for from by with without as into "
+    "onto over under about between through during before after above below up down out off again than "
+    "then once here there when where why how what which who whom whose is are was were be been being am "
+    "do does did doing done have has had having can could will would shall should may might must i me my "
+    "we us our you your he him his she her it its they them their not no yes if because while both each "
+    "few more most other some such only own same too very just also any all one ones s t get got someone "
+    "something tell use used "
 )
+STOP = frozenset(STOP_WORDS.split())
 _ABBREVIATIONS = re.compile(
     r"(?:\b(?:[A-Z]|[A-Z][a-z]|Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|vs|No|Inc|Ltd|Co|Corp|Gen|Col|Lt|Capt|Sgt|Rev|Hon|Prof|Gov|Sen|"
     r"Rep|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|approx|ca?|etc|e\.g|i\.e|cf|al|v|Bros|Ft|Fig|Vol|pp?|U\.S|U\.K|D\.C|a\.m|p\.m))\.$"
 )
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_PHONETIC = re.compile(r"\s*\([^()]*(?:/[^/()]+/|\blisten\b|pronounced|pronunciation|IPA|[\u0250-\u02ff])[^()]*\)")
+_PHONETIC = re.compile(
+    r"\s*\([^()]*(?:/[^/()]+/|\blisten\b|pronounced|pronunciation|IPA|[\u0250-\u02ff])[^()]*\)"
+)
 
 
 def unit(*key: object) -> float:
