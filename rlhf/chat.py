@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-Message = dict[str, str]   # {"role": "system" | "user" | "assistant", "content": str}
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": str}
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -50,4 +50,6 @@ def disarm(tokenizer: Any, text: str) -> str:
 
 def require_chat_template(tokenizer: Any, where: str) -> None:
     if not tokenizer.chat_template:
-        raise ValueError(f"{where} has no chat template; add chat_template to its tokenizer_config.json or a chat_template.jinja")
+        raise ValueError(
+            f"{where} has no chat template; add chat_template to its tokenizer_config.json or a chat_template.jinja"
+        )

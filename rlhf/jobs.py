@@ -18,7 +18,7 @@ from typing import Any
 
 from rlhf.params import Params
 
-STAGES = {   # stage -> module with `run(job) -> dict of figures`
+STAGES = {  # stage -> module with `run(job) -> dict of figures`
     "curate": "rlhf.data.curate",
     "base": "rlhf.training.pretraining",
     "sft": "rlhf.training.sft",
@@ -64,9 +64,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def main(argv: list[str]) -> int:
-    job_file = next(Path(word) for word in argv if not word.startswith("--"))   # launchers add --local_rank
+    job_file = next(Path(word) for word in argv if not word.startswith("--"))  # launchers add --local_rank
     description = json.loads(job_file.read_text(encoding="utf-8"))
-    job = Job(description["stage"], Path(description["out"]), description["inputs"], Params.model_validate(description["params"]))
+    job = Job(
+        description["stage"],
+        Path(description["out"]),
+        description["inputs"],
+        Params.model_validate(description["params"]),
+    )
     job.out.mkdir(parents=True, exist_ok=True)
     import torch
 

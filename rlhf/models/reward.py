@@ -44,7 +44,10 @@ def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, se
     )
     head = model.score.weight
     with torch.no_grad():
-        head.copy_(torch.randn(head.shape, generator=torch.Generator().manual_seed(seed)) / (head.shape[1] + 1) ** 0.5)
+        head.copy_(
+            torch.randn(head.shape, generator=torch.Generator().manual_seed(seed))
+            / (head.shape[1] + 1) ** 0.5
+        )
     return RewardModel(model, tokenizer)
 
 
@@ -53,7 +56,11 @@ def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float
     directory = Path(directory)
     directories.check(directory)
     model = AutoModelForSequenceClassification.from_pretrained(
-        directory, config=directories.configure(directory, 0.0), dtype=dtype, use_safetensors=True, trust_remote_code=False
+        directory,
+        config=directories.configure(directory, 0.0),
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     return RewardModel(model, directories.load_tokenizer(directory))
 
@@ -73,21 +80,37 @@ def last_real(values: Tensor, is_real: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_rows(rm: RewardModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, max_tokens: int = 16384) -> list[float]:
+def score_rows(
+    rm: RewardModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    max_tokens: int = 16384,
+) -> list[float]:
     """Reward of each response, bias included, in rows of similar length."""
     found = [0.0] * len(prompts)
     for group in by_length([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)], max_tokens):
-        batch = pad([prompts[i] for i in group], [responses[i] for i in group], rm.tokenizer.pad_token_id, rm.model.device)
+        batch = pad(
+            [prompts[i] for i in group],
+            [responses[i] for i in group],
+            rm.tokenizer.pad_token_id,
+            rm.model.device,
+        )
         rewards = last_real(token_scores(rm.model, batch.ids, batch.is_real), batch.is_real) + rm.bias
         for i, reward in zip(group, rewards.tolist(), strict=True):
             found[i] = reward
     return found
 
 
-def score(rm: RewardModel, prompts: Sequence[Sequence[Message]], completions: Sequence[str], ended: Sequence[bool]) -> list[float]:
+def score(
+    rm: RewardModel, prompts: Sequence[Sequence[Message]], completions: Sequence[str], ended: Sequence[bool]
+) -> list[float]:
     """Reward of each answer to its messages, bias included."""
     return score_rows(
         rm,
         [encode_prompt(rm.tokenizer, messages) for messages in prompts],
-        [encode_completion(rm.tokenizer, text, ended=end) for text, end in zip(completions, ended, strict=True)],
+        [
+            encode_completion(rm.tokenizer, text, ended=end)
+            for text, end in zip(completions, ended, strict=True)
+        ],
     )

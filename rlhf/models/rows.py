@@ -12,12 +12,17 @@ from torch import Tensor
 class Batch(NamedTuple):
     """Right-padded rows of prompt and response."""
 
-    ids: Tensor          # [B, T] int64
-    is_real: Tensor      # [B, T] bool, False on padding
+    ids: Tensor  # [B, T] int64
+    is_real: Tensor  # [B, T] bool, False on padding
     is_response: Tensor  # [B, T] bool, True on response tokens (EOS included)
 
 
-def pad(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+def pad(
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    pad_id: int,
+    device: torch.device | str = "cpu",
+) -> Batch:
     """Prompt and response of each row, one after the other, padded on the right to the longest."""
     width = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
     ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)

@@ -17,7 +17,7 @@ def gae(rewards: Tensor, values: Tensor, is_response: Tensor, *, discount: float
     rewards = rewards.masked_fill(~is_response, 0.0)
     values = values.masked_fill(~is_response, 0.0)
     advantages = torch.zeros_like(rewards)
-    following = torch.zeros_like(rewards[:, 0])        # A_{t+1}
+    following = torch.zeros_like(rewards[:, 0])  # A_{t+1}
     following_value = torch.zeros_like(rewards[:, 0])  # V_{t+1}
     for t in range(rewards.shape[1] - 1, -1, -1):
         delta = rewards[:, t] + discount * following_value - values[:, t]

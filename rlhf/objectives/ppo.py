@@ -21,7 +21,9 @@ def token_rewards(scores: Tensor, kl: Tensor, is_response: Tensor, *, kl_coef: f
     return rewards + is_last * scores[:, None]
 
 
-def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, is_response: Tensor, *, clip: float) -> Tensor:
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, is_response: Tensor, *, clip: float
+) -> Tensor:
     """-mean_t min(ρ_t A_t, clamp(ρ_t, 1-clip, 1+clip) A_t),  ρ = exp(log π - log π_old) (eq. 7).
 
     All [B, T]; the mean is over response tokens. Returns a scalar.
@@ -31,7 +33,9 @@ def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, is_r
     return -masked_mean(surrogate, is_response)
 
 
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, is_response: Tensor, *, clip: float | None) -> Tensor:
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, is_response: Tensor, *, clip: float | None
+) -> Tensor:
     """Half the mean squared error over response tokens; with `clip`, the larger of it and the clipped one.
 
     values clipped to old_values ± clip, as in the PPO code of arXiv:1707.06347's authors. All [B, T].

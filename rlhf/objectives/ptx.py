@@ -14,4 +14,6 @@ def ptx_loss(logits: Tensor, ids: Tensor, is_real: Tensor) -> Tensor:
     docs/algorithm.md.
     """
     targets = ids[:, 1:].masked_fill(~is_real[:, 1:], -100)
-    return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=-100
+    )

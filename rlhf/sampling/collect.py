@@ -39,19 +39,30 @@ def run(job: Job) -> dict[str, Any]:
         model, tokenizer = directories.load_policy(writer["path"])
         bar = progress(range(len(rows)), f"sampling {writer['version']}", job.is_main)
         answers = sample(
-            model.to("cuda" if job.params.compute.uses_gpu() else "cpu"), tokenizer, [chosen[row][1]["messages"] for row in rows],
-            max_new_tokens=params.max_new_tokens, temperature=params.temperature,
-            seed=job.params.seed * 1009 + 31 * round_number + number, batch=256, on_progress=bar.update,
+            model.to("cuda" if job.params.compute.uses_gpu() else "cpu"),
+            tokenizer,
+            [chosen[row][1]["messages"] for row in rows],
+            max_new_tokens=params.max_new_tokens,
+            temperature=params.temperature,
+            seed=job.params.seed * 1009 + 31 * round_number + number,
+            batch=256,
+            on_progress=bar.update,
         )
         bar.close()
         for row, answer in zip(rows, answers, strict=True):
-            completions[row].append({"text": answer.text, "model_version": writer["version"], "ended": answer.ended})
+            completions[row].append(
+                {"text": answer.text, "model_version": writer["version"], "ended": answer.ended}
+            )
     write_jsonl(
         job.out / "samples.jsonl",
         [
             {
-                "id": f"r{round_number:04d}-{record['id']}", "prompt_id": record["id"], "messages": record["messages"],
-                "round": round_number, "split": split, "completions": found,
+                "id": f"r{round_number:04d}-{record['id']}",
+                "prompt_id": record["id"],
+                "messages": record["messages"],
+                "round": round_number,
+                "split": split,
+                "completions": found,
             }
             for (split, record), found in zip(chosen, completions, strict=True)
         ],

@@ -18,9 +18,9 @@ class Completion:
     """One sampled answer."""
 
     prompt_ids: list[int]
-    ids: list[int]      # EOS included, where it ended
-    logprobs: Tensor    # [len(ids)] float32, log π at the sampling temperature
-    ended: bool         # False: cut at the length limit
+    ids: list[int]  # EOS included, where it ended
+    logprobs: Tensor  # [len(ids)] float32, log π at the sampling temperature
+    ended: bool  # False: cut at the length limit
     text: str
 
 
@@ -40,8 +40,14 @@ def sample(
     The same arguments give the same answers on one machine type and thread count. Dropout is off meanwhile.
     """
     return sample_ids(
-        model, tokenizer, [encode_prompt(tokenizer, messages) for messages in prompts],
-        max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, batch=batch, on_progress=on_progress,
+        model,
+        tokenizer,
+        [encode_prompt(tokenizer, messages) for messages in prompts],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch=batch,
+        on_progress=on_progress,
     )
 
 
@@ -62,11 +68,17 @@ def sample_ids(
     was_training = model.training
     model.eval()
     found: list[Completion | None] = [None] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))   # like lengths together
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))  # like lengths together
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         ids, logprobs, ended = _decode(
-            model, [prompts[i] for i in rows], tokenizer.pad_token_id, tokenizer.eos_token_id, max_new_tokens, temperature, generator
+            model,
+            [prompts[i] for i in rows],
+            tokenizer.pad_token_id,
+            tokenizer.eos_token_id,
+            max_new_tokens,
+            temperature,
+            generator,
         )
         for row, i in enumerate(rows):
             text = tokenizer.decode(ids[row], skip_special_tokens=True).strip()
@@ -78,30 +90,50 @@ def sample_ids(
 
 
 def _decode(
-    model: Any, prompts: list[list[int]], pad_id: int, eos_id: int, max_new_tokens: int, temperature: float, generator: torch.Generator
+    model: Any,
+    prompts: list[list[int]],
+    pad_id: int,
+    eos_id: int,
+    max_new_tokens: int,
+    temperature: float,
+    generator: torch.Generator,
 ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
     device, width = model.device, max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)
     is_real = torch.zeros((len(prompts), width), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):   # padded on the left, so that every row continues at the same column
+    for row, prompt in enumerate(
+        prompts
+    ):  # padded on the left, so that every row continues at the same column
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         is_real[row, width - len(prompt) :] = 1
     ids, is_real = ids.to(device), is_real.to(device)
     position = (is_real.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    alive = torch.arange(len(prompts), device=device)        # row in the batch -> row in the answer
+    alive = torch.arange(len(prompts), device=device)  # row in the batch -> row in the answer
     out_ids: list[list[int]] = [[] for _ in prompts]
     out_logprobs: list[list[float]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     for _ in range(max_new_tokens):
-        logits = model(
-            input_ids=ids, attention_mask=is_real, position_ids=position, past_key_values=cache, use_cache=True, logits_to_keep=1
-        ).logits[:, -1].float() / temperature
+        logits = (
+            model(
+                input_ids=ids,
+                attention_mask=is_real,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            .logits[:, -1]
+            .float()
+            / temperature
+        )
         logprobs = torch.log_softmax(logits, dim=-1)
         tokens = draw(logprobs, generator)
         chosen = logprobs.gather(1, tokens[:, None])[:, 0]
         is_end = tokens == eos_id
-        for row, token, logprob, end in zip(alive.tolist(), tokens.tolist(), chosen.tolist(), is_end.tolist(), strict=True):
+        for row, token, logprob, end in zip(
+            alive.tolist(), tokens.tolist(), chosen.tolist(), is_end.tolist(), strict=True
+        ):
             out_ids[row].append(token)
             out_logprobs[row].append(logprob)
             ended[row] = end

@@ -25,8 +25,12 @@ def run(job: Job) -> dict[str, Any]:
     for epoch in progress(epochs, "choosing SFT", job.is_main):
         model, tokenizer = directories.load_policy(epoch)
         answers = sample(
-            model, tokenizer, chosen_prompts, max_new_tokens=params.comparisons.max_new_tokens,
-            temperature=params.comparisons.temperature, seed=params.seed,
+            model,
+            tokenizer,
+            chosen_prompts,
+            max_new_tokens=params.comparisons.max_new_tokens,
+            temperature=params.comparisons.temperature,
+            seed=params.seed,
         )
         found = reward.score_rows(rm, [a.prompt_ids for a in answers], [a.ids for a in answers])
         scores.append(sum(found) / len(found))

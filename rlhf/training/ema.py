@@ -11,7 +11,9 @@ class EMA:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.average: dict[str, Tensor] = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self.average: dict[str, Tensor] = {
+            name: value.detach().clone() for name, value in module.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

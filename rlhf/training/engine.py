@@ -22,7 +22,14 @@ class Engine:
     the update is that of one process with the whole batch.
     """
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, compute: ComputeParams, *, max_grad_norm: float) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        compute: ComputeParams,
+        *,
+        max_grad_norm: float,
+    ) -> None:
         distributed.start()
         self.module, self.optimizer, self.max_grad_norm = module, optimizer, max_grad_norm
         self.deepspeed: Any = None
@@ -30,9 +37,19 @@ class Engine:
             import deepspeed
 
             settings = json.loads(Path(compute.deepspeed_config).read_text(encoding="utf-8"))
-            settings |= {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": max_grad_norm}
-            settings = {key: value for key, value in settings.items() if value != "auto" and key not in ("train_batch_size", "scheduler", "optimizer")}
-            self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+            settings |= {
+                "train_micro_batch_size_per_gpu": 1,
+                "gradient_accumulation_steps": 1,
+                "gradient_clipping": max_grad_norm,
+            }
+            settings = {
+                key: value
+                for key, value in settings.items()
+                if value != "auto" and key not in ("train_batch_size", "scheduler", "optimizer")
+            }
+            self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(
+                model=module, optimizer=optimizer, config=settings
+            )
             self.module = self.deepspeed.module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

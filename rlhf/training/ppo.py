@@ -49,7 +49,9 @@ class PolicyAndValue(nn.Module):
         super().__init__()
         self.policy, self.value = policy, value
 
-    def forward(self, batch: Batch | None, temperature: float = 1.0, pretraining: Tensor | None = None) -> tuple[TokenLogprobs, Tensor] | Tensor:
+    def forward(
+        self, batch: Batch | None, temperature: float = 1.0, pretraining: Tensor | None = None
+    ) -> tuple[TokenLogprobs, Tensor] | Tensor:
         """(log-probabilities, values) of episodes; or, given `pretraining` rows [B, T], their mean NLL a token."""
         if batch is None:
             assert pretraining is not None
@@ -64,20 +66,35 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.params.seed)
     device = "cuda" if compute.uses_gpu() else "cpu"
     policy, tokenizer = directories.load_policy(job.path("rl_start"))
-    reference, _ = directories.load_policy(job.path("reference") if "reference" in job.inputs else job.path("rl_start"))
+    reference, _ = directories.load_policy(
+        job.path("reference") if "reference" in job.inputs else job.path("rl_start")
+    )
     rm = reward.load_reward_model(job.path("reward_model"))
-    value = reward.load_reward_model(job.path("reward_model")).model   # the value model starts from the reward model
+    value = reward.load_reward_model(
+        job.path("reward_model")
+    ).model  # the value model starts from the reward model
     if rm.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise ValueError("the reward model reads other tokens than the policy; give reward_model.base a model with the policy's tokenizer")
+        raise ValueError(
+            "the reward model reads other tokens than the policy; give reward_model.base a model with the policy's tokenizer"
+        )
     for model in (policy, reference, rm.model, value):
-        model.to(device).eval()   # no dropout in PPO
+        model.to(device).eval()  # no dropout in PPO
     queue = prompt_queue(job, tokenizer, params)
-    pretraining = pack(tokenizer, pretraining_texts(job.path("curated"), "train"), params.ptx_tokens) if params.ptx_coef else None
+    pretraining = (
+        pack(tokenizer, pretraining_texts(job.path("curated"), "train"), params.ptx_tokens)
+        if params.ptx_coef
+        else None
+    )
     scale = reward_scale(policy, rm, queue[: max(256, params.batch)], params, job.params.seed)
     module = PolicyAndValue(policy, value)
     optimizer = torch.optim.AdamW(
-        [{"params": policy.parameters(), "lr": params.lr}, {"params": value.parameters(), "lr": params.value_lr}],
-        betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0,
+        [
+            {"params": policy.parameters(), "lr": params.lr},
+            {"params": value.parameters(), "lr": params.value_lr},
+        ],
+        betas=(0.9, 0.95),
+        eps=1e-5,
+        weight_decay=0.0,
     )
     engine = Engine(module, optimizer, compute, max_grad_norm=params.max_grad_norm)
     ema = EMA(policy, params.ema)
@@ -91,13 +108,24 @@ def run(job: Job) -> dict[str, Any]:
         episode_prompts = mine(queue[iteration * params.batch : (iteration + 1) * params.batch])
         with engine.whole():
             trajectory, completions = collect(
-                policy, value, reference, rm, episode_prompts, params, scale=scale, seed=seed_of(job.params.seed, iteration)
+                policy,
+                value,
+                reference,
+                rm,
+                episode_prompts,
+                params,
+                scale=scale,
+                seed=seed_of(job.params.seed, iteration),
             )
         sampled = time.time()
         updates = update(engine, trajectory, params, pretraining, shuffle)
         with engine.whole():
             ema.update(policy)
-        figures = describe(trajectory) | updates | {"seconds_rollout": sampled - started, "seconds_update": time.time() - sampled}
+        figures = (
+            describe(trajectory)
+            | updates
+            | {"seconds_rollout": sampled - started, "seconds_update": time.time() - sampled}
+        )
         stop_if_broken(figures, iteration)
         job.log(iteration + 1, **figures)
         if job.is_main:
@@ -109,7 +137,13 @@ def run(job: Job) -> dict[str, Any]:
     return {"iterations": iterations, "episodes": iterations * params.batch, "reward_scale": scale, **figures}
 
 
-def update(engine: Engine, trajectory: Trajectory, params: PPOParams, pretraining: np.ndarray | None, shuffle: np.random.Generator) -> dict[str, float]:
+def update(
+    engine: Engine,
+    trajectory: Trajectory,
+    params: PPOParams,
+    pretraining: np.ndarray | None,
+    shuffle: np.random.Generator,
+) -> dict[str, float]:
     """Inner epochs over the episodes in minibatches. Returns means over the updates, and what the first one saw."""
     rows_total = len(trajectory.scores)
     size = params.minibatch // distributed.world_size()
@@ -120,10 +154,19 @@ def update(engine: Engine, trajectory: Trajectory, params: PPOParams, pretrainin
             part = select(trajectory, order[start : start + size].tolist())
             seen.append(minibatch(engine, part, params, pretraining, shuffle))
     means = {key: float(np.mean([figures[key] for figures in seen])) for key in seen[0]}
-    return means | {"first_ratio_error": seen[0]["ratio_error"], "first_kl_to_behaviour": seen[0]["kl_to_behaviour"]}
+    return means | {
+        "first_ratio_error": seen[0]["ratio_error"],
+        "first_kl_to_behaviour": seen[0]["kl_to_behaviour"],
+    }
 
 
-def minibatch(engine: Engine, part: Trajectory, params: PPOParams, pretraining: np.ndarray | None, draw: np.random.Generator) -> dict[str, float]:
+def minibatch(
+    engine: Engine,
+    part: Trajectory,
+    params: PPOParams,
+    pretraining: np.ndarray | None,
+    draw: np.random.Generator,
+) -> dict[str, float]:
     """One optimizer step: PPO gradient, then pretraining gradient, accumulated."""
     is_response = part.batch.is_response
     (logprobs, entropy), values = engine(part.batch, params.temperature)
@@ -134,7 +177,9 @@ def minibatch(engine: Engine, part: Trajectory, params: PPOParams, pretraining: 
     figures = {}
     if rows and pretraining is not None:
         chosen = draw.integers(0, len(pretraining), rows)
-        loss = engine(None, pretraining=torch.from_numpy(pretraining[chosen].astype(np.int64)).to(is_response.device))
+        loss = engine(
+            None, pretraining=torch.from_numpy(pretraining[chosen].astype(np.int64)).to(is_response.device)
+        )
         engine.backward(params.ptx_coef * loss)
         figures["ptx_loss"] = float(loss)
     norm = engine.step()
@@ -179,11 +224,20 @@ def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]
     return queue
 
 
-def reward_scale(policy: Any, rm: RewardModel, prompt_ids: list[list[int]], params: PPOParams, seed: int) -> float:
+def reward_scale(
+    policy: Any, rm: RewardModel, prompt_ids: list[list[int]], params: PPOParams, seed: int
+) -> float:
     """What the reward is divided by: 1, or the reward's standard deviation on the start's own completions."""
     if params.reward_scale == "none":
         return 1.0
-    completions = sample_ids(policy, rm.tokenizer, prompt_ids, max_new_tokens=params.max_new_tokens, temperature=params.temperature, seed=seed)
+    completions = sample_ids(
+        policy,
+        rm.tokenizer,
+        prompt_ids,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        seed=seed,
+    )
     scores = torch.tensor(reward.score_rows(rm, prompt_ids, [c.ids for c in completions]))
     return max(1e-3, float(scores.std()))
 
@@ -196,12 +250,25 @@ def seed_of(seed: int, iteration: int) -> int:
 def stop_if_broken(figures: dict[str, float], iteration: int) -> None:
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
-        raise RuntimeError(f"PPO iteration {iteration + 1}: {', '.join(wrong)} not finite; lower ppo.lr, or raise ppo.kl_coef")
+        raise RuntimeError(
+            f"PPO iteration {iteration + 1}: {', '.join(wrong)} not finite; lower ppo.lr, or raise ppo.kl_coef"
+        )
 
 
-def keep_episodes(job: Job, iteration: int, trajectory: Trajectory, completions: list[Completion], tokenizer: Any, count: int = 4) -> None:
+def keep_episodes(
+    job: Job,
+    iteration: int,
+    trajectory: Trajectory,
+    completions: list[Completion],
+    tokenizer: Any,
+    count: int = 4,
+) -> None:
     """A few episodes of the iteration as JSON Lines, personal data redacted."""
-    kl = k1(trajectory.logprobs, trajectory.reference_logprobs).masked_fill(~trajectory.batch.is_response, 0.0).sum(1)
+    kl = (
+        k1(trajectory.logprobs, trajectory.reference_logprobs)
+        .masked_fill(~trajectory.batch.is_response, 0.0)
+        .sum(1)
+    )
     with (job.out / "rollouts.jsonl").open("a", encoding="utf-8") as lines:
         for row, completion in enumerate(completions[:count]):
             episode = {

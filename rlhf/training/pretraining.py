@@ -37,15 +37,23 @@ def pretrain(job: Job) -> dict[str, Any]:
     start()
     torch.manual_seed(job.params.seed)
     texts = pretraining_texts(curated, "train")
-    tokenizer = own_tokenizer.train([*texts, *["user\n", "assistant\n", "system\n"] * 2000], params.vocab_size, params.context)
+    tokenizer = own_tokenizer.train(
+        [*texts, *["user\n", "assistant\n", "system\n"] * 2000], params.vocab_size, params.context
+    )
     rows = pack(tokenizer, texts, params.context)
     model = GPTNeoXForCausalLM(architecture(params, tokenizer))
     steps = max(1, params.tokens // params.batch_tokens)
     started = time.time()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for p in model.parameters() if all(p is not m for m in matrices)]
-    optimizers = [Muon(matrices, lr=params.lr_matrices), torch.optim.AdamW(rest, lr=params.lr_rest, betas=(0.9, 0.95), weight_decay=0.0)]
-    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps)) for optimizer in optimizers]
+    optimizers = [
+        Muon(matrices, lr=params.lr_matrices),
+        torch.optim.AdamW(rest, lr=params.lr_rest, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps))
+        for optimizer in optimizers
+    ]
     batch = max(1, params.batch_tokens // params.context)
     order = row_order(len(rows), steps * batch, job.params.seed)
     model.train()
@@ -62,12 +70,21 @@ def pretrain(job: Job) -> dict[str, Any]:
         loss_sum += float(loss)
         if (step + 1) % 10 == 0 or step + 1 == steps:
             count = (step % 10) + 1
-            job.log(step + 1, loss=loss_sum / count, tokens_per_second=(step + 1) * batch * params.context / (time.time() - started))
+            job.log(
+                step + 1,
+                loss=loss_sum / count,
+                tokens_per_second=(step + 1) * batch * params.context / (time.time() - started),
+            )
             loss_sum = 0.0
     if job.is_main:
         directories.save(model, tokenizer, job.out / "model")
     tokens = steps * batch * params.context
-    return {"parameters": sum(p.numel() for p in model.parameters()), "tokens": tokens, "documents": len(texts), "loss": float(loss.detach())}
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens": tokens,
+        "documents": len(texts),
+        "loss": float(loss.detach()),
+    }
 
 
 def architecture(params: BaseParams, tokenizer: Any) -> GPTNeoXConfig:

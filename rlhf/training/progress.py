@@ -11,4 +11,6 @@ from tqdm import tqdm
 def progress(items: Any, label: str, shown: bool = True) -> Any:
     """`items`, counted as they are used; a line at most every half second."""
     total = len(items) if isinstance(items, Sized) else None
-    return tqdm(items, desc=label, total=total, disable=not shown, mininterval=0.5, dynamic_ncols=True, leave=True)
+    return tqdm(
+        items, desc=label, total=total, disable=not shown, mininterval=0.5, dynamic_ncols=True, leave=True
+    )

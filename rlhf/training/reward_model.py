@@ -53,14 +53,20 @@ def run(job: Job) -> dict[str, Any]:
     rm = reward.from_policy(job.path("base"), seed=job.params.seed)
     train, valid = load_comparisons(job, rm.tokenizer, params.max_tokens)
     if not train:
-        raise ValueError("there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given")
+        raise ValueError(
+            "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
+        )
     random.Random(job.params.seed).shuffle(train)
     device = "cuda" if compute.uses_gpu() else "cpu"
     scorer = Scorer(rm.model.to(device))
-    scorer.eval()   # no dropout in the reward model
+    scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0)
-    batches = [train[i : i + params.batch] for _ in range(params.epochs) for i in range(0, len(train) - params.batch + 1, params.batch)] or [train]
+    batches = [
+        train[i : i + params.batch]
+        for _ in range(params.epochs)
+        for i in range(0, len(train) - params.batch + 1, params.batch)
+    ] or [train]
     for step, batch in enumerate(progress(batches, "reward model", job.is_main)):
         for group in optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
@@ -68,7 +74,12 @@ def run(job: Job) -> dict[str, Any]:
         if step % 5 == 0 or step + 1 == len(batches):
             job.log(step + 1, loss=loss, accuracy=accuracy, learning_rate=optimizer.param_groups[0]["lr"])
     with engine.whole():
-        figures: dict[str, Any] = {"comparisons": len(train), "steps": len(batches), "bias": set_bias(rm, job), **accuracy_of(rm, valid)}
+        figures: dict[str, Any] = {
+            "comparisons": len(train),
+            "steps": len(batches),
+            "bias": set_bias(rm, job),
+            **accuracy_of(rm, valid),
+        }
         if job.is_main:
             directories.save(rm.model, rm.tokenizer, job.out / "model")
     return figures
@@ -86,7 +97,9 @@ def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> tuple[float,
         raise RuntimeError("the reward model's loss is not finite: lower reward_model.lr")
     engine.backward(loss)
     engine.step()
-    right, pairs = map(sum, zip(*(pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)), strict=True))
+    right, pairs = map(
+        sum, zip(*(pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)), strict=True)
+    )
     return float(loss), right / max(1, pairs)
 
 
@@ -99,7 +112,10 @@ def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ra
                 record = json.loads(line)
                 ranked = Ranked(
                     encode_prompt(tokenizer, record["messages"]),
-                    [encode_completion(tokenizer, c["text"], ended=c.get("ended", True)) for c in record["completions"]],
+                    [
+                        encode_completion(tokenizer, c["text"], ended=c.get("ended", True))
+                        for c in record["completions"]
+                    ],
                     record["ranks"],
                 )
                 fits = len(ranked.prompt) + max(map(len, ranked.responses)) <= max_tokens
@@ -113,7 +129,9 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
     if not valid:
         return {}
     scores = reward.score_rows(
-        rm, [ranked.prompt for ranked in valid for _ in ranked.responses], [r for ranked in valid for r in ranked.responses]
+        rm,
+        [ranked.prompt for ranked in valid for _ in ranked.responses],
+        [r for ranked in valid for r in ranked.responses],
     )
     shares, start = [], 0
     for ranked in valid:
@@ -124,13 +142,20 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
     mean = sum(shares) / len(shares)
     spread = (sum((s - mean) ** 2 for s in shares) / max(1, len(shares) - 1)) ** 0.5
     half = 1.96 * spread / len(shares) ** 0.5
-    return {"accuracy": mean, "accuracy_low": mean - half, "accuracy_high": mean + half, "valid_prompts": len(valid)}
+    return {
+        "accuracy": mean,
+        "accuracy_low": mean - half,
+        "accuracy_high": mean + half,
+        "valid_prompts": len(valid),
+    }
 
 
 def set_bias(rm: RewardModel, job: Job) -> float:
     """Set and return the bias that makes demonstrations score 0 on average (arXiv:2203.02155, 3.5)."""
     chosen = demonstrations(job.path("curated"), "train")[:1000]
     rm.model.config.reward_bias = 0.0
-    scores = reward.score(rm, [d["messages"] for d in chosen], [d["completion"] for d in chosen], [True] * len(chosen))
+    scores = reward.score(
+        rm, [d["messages"] for d in chosen], [d["completion"] for d in chosen], [True] * len(chosen)
+    )
     rm.model.config.reward_bias = -sum(scores) / len(scores)
     return rm.bias

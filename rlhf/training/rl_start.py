@@ -17,20 +17,39 @@ def run(job: Job) -> dict[str, Any]:
     """Stage `rl_start`: out/model (arXiv:2203.02155, C.4)."""
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
-    rows = [row for d in demonstrations(job.path("curated"), "train") if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens]
+    rows = [
+        row
+        for d in demonstrations(job.path("curated"), "train")
+        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
+    ]
     share = params.rl_start_pretraining_share
     mixed = pretraining_rows(job, tokenizer, round(len(rows) * share / (1.0 - share)))
     epochs = params.rl_start_epochs
     losses = train_supervised(
-        job, [*rows, *mixed], [], epochs=epochs, lr=params.rl_start_lr, name=lambda epoch: "model" if epoch == epochs else f"epoch-{epoch}", label="RL start"
+        job,
+        [*rows, *mixed],
+        [],
+        epochs=epochs,
+        lr=params.rl_start_lr,
+        name=lambda epoch: "model" if epoch == epochs else f"epoch-{epoch}",
+        label="RL start",
     )
     for epoch in range(1, epochs):
         shutil.rmtree(job.out / f"epoch-{epoch}", ignore_errors=True)
-    return {"demonstrations": len(rows), "pretraining_rows": len(mixed), "epochs": epochs, "valid_loss": losses}
+    return {
+        "demonstrations": len(rows),
+        "pretraining_rows": len(mixed),
+        "epochs": epochs,
+        "valid_loss": losses,
+    }
 
 
 def pretraining_rows(job: Job, tokenizer: Any, count: int) -> list[Row]:
     """`count` rows of pretraining text, with the loss on every token."""
-    packed = pack(tokenizer, pretraining_texts(job.path("curated"), "train"), min(job.params.ppo.ptx_tokens, job.params.sft.max_tokens))
+    packed = pack(
+        tokenizer,
+        pretraining_texts(job.path("curated"), "train"),
+        min(job.params.ppo.ptx_tokens, job.params.sft.max_tokens),
+    )
     chosen = random.Random(job.params.seed).sample(range(len(packed)), min(count, len(packed)))
     return [{"input_ids": packed[i].tolist(), "completion_mask": [1] * packed.shape[1]} for i in chosen]

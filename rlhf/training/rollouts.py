@@ -23,41 +23,62 @@ class Trajectory(NamedTuple):
     """Episodes as right-padded rows; [B, T] unless said otherwise. Response columns alone carry figures."""
 
     batch: Batch
-    logprobs: Tensor            # log π_old, as sampled
+    logprobs: Tensor  # log π_old, as sampled
     reference_logprobs: Tensor  # log π_ref
-    values: Tensor              # V_old
-    advantages: Tensor          # whitened, where params ask for it
-    returns: Tensor             # advantages before whitening + values
-    scores: Tensor              # [B] reward model, scaled, missing-EOS penalty taken off
-    raw_scores: Tensor          # [B] reward model as it stands
-    ended: Tensor               # [B] bool
+    values: Tensor  # V_old
+    advantages: Tensor  # whitened, where params ask for it
+    returns: Tensor  # advantages before whitening + values
+    scores: Tensor  # [B] reward model, scaled, missing-EOS penalty taken off
+    raw_scores: Tensor  # [B] reward model as it stands
+    ended: Tensor  # [B] bool
 
 
 @torch.no_grad()
 def collect(
-    policy: Any, value: Any, reference: Any, rm: RewardModel, prompts: list[list[int]], params: PPOParams, *, scale: float, seed: int
+    policy: Any,
+    value: Any,
+    reference: Any,
+    rm: RewardModel,
+    prompts: list[list[int]],
+    params: PPOParams,
+    *,
+    scale: float,
+    seed: int,
 ) -> tuple[Trajectory, list[Completion]]:
     """One episode a prompt: sample from `policy`, score with `rm`, charge the KL to `reference` per token.
 
     `scale`: what the reward is divided by (1 where ppo.reward_scale is none).
     """
     tokenizer = rm.tokenizer
-    completions = sample_ids(policy, tokenizer, prompts, max_new_tokens=params.max_new_tokens, temperature=params.temperature, seed=seed)
+    completions = sample_ids(
+        policy,
+        tokenizer,
+        prompts,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        seed=seed,
+    )
     responses = [c.ids for c in completions]
     batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)
     raw = torch.tensor(reward.score_rows(rm, prompts, responses), device=policy.device)
     ended = torch.tensor([c.ended for c in completions], device=policy.device)
     scores = raw / scale - params.missing_eos_penalty * ~ended
-    reference_rows = response_logprobs(reference, prompts, responses, pad_id=tokenizer.pad_token_id, temperature=params.temperature)
+    reference_rows = response_logprobs(
+        reference, prompts, responses, pad_id=tokenizer.pad_token_id, temperature=params.temperature
+    )
     logprobs = _place([c.logprobs for c in completions], batch)
     reference_logprobs = _place(reference_rows, batch)
     values = response_values(value, batch)
-    rewards = token_rewards(scores, k1(logprobs, reference_logprobs), batch.is_response, kl_coef=params.kl_coef)
+    rewards = token_rewards(
+        scores, k1(logprobs, reference_logprobs), batch.is_response, kl_coef=params.kl_coef
+    )
     advantages = gae(rewards, values, batch.is_response, discount=params.discount, lam=params.lam)
     returns = advantages + values
     if params.whiten_advantages:
         advantages = whiten(advantages, batch.is_response)
-    return Trajectory(batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended), completions
+    return Trajectory(
+        batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended
+    ), completions
 
 
 def response_values(value: Any, batch: Batch, max_tokens: int = 16384) -> Tensor:

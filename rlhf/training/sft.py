@@ -29,9 +29,25 @@ def run(job: Job) -> dict[str, Any]:
     """Stage `sft`: out/epoch-1 .. out/epoch-E are Hugging Face directories."""
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
-    rows = [row for d in demonstrations(job.path("curated"), "train") if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens]
-    valid = [row for d in demonstrations(job.path("curated"), "valid") if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens]
-    losses = train_supervised(job, rows, valid[:500], epochs=params.epochs, lr=params.lr, name=lambda epoch: f"epoch-{epoch}", label="SFT")
+    rows = [
+        row
+        for d in demonstrations(job.path("curated"), "train")
+        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
+    ]
+    valid = [
+        row
+        for d in demonstrations(job.path("curated"), "valid")
+        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
+    ]
+    losses = train_supervised(
+        job,
+        rows,
+        valid[:500],
+        epochs=params.epochs,
+        lr=params.lr,
+        name=lambda epoch: f"epoch-{epoch}",
+        label="SFT",
+    )
     return {"demonstrations": len(rows), "epochs": params.epochs, "valid_loss": losses}
 
 
@@ -43,7 +59,14 @@ def encode(tokenizer: Any, demonstration: dict[str, Any]) -> Row:
 
 
 def train_supervised(
-    job: Job, rows: Sequence[Row], valid: Sequence[Row], *, epochs: int, lr: float, name: Callable[[int], str], label: str
+    job: Job,
+    rows: Sequence[Row],
+    valid: Sequence[Row],
+    *,
+    epochs: int,
+    lr: float,
+    name: Callable[[int], str],
+    label: str,
 ) -> list[float]:
     """Train the job's base on `rows`, writing out/name(epoch) after each epoch. Returns the validation losses, nats a token."""
     params, compute = job.params.sft, job.params.compute
@@ -111,8 +134,14 @@ class _Follower(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        kept = {key: float(logs[key]) for key in ("loss", "eval_loss", "learning_rate", "grad_norm") if logs and key in logs}
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        kept = {
+            key: float(logs[key])
+            for key in ("loss", "eval_loss", "learning_rate", "grad_norm")
+            if logs and key in logs
+        }
         if "eval_loss" in kept:
             self.valid_losses.append(kept["eval_loss"])
         if kept and all(math.isfinite(v) for v in kept.values()):
