@@ -106,6 +106,8 @@ def _point(address: str) -> None:
 def _client(address: str) -> MlflowClient:
     storage.plain_checksums()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would report usage to its makers
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for each small file
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     if address.startswith(("http://", "https://")):
         try:
             urlopen(f"{address.rstrip('/')}/health", timeout=20).close()
@@ -196,6 +198,7 @@ def fetch(artifact_uri: str, files: Mapping[str, list[Any]] | None) -> Path:
             return target
         from mlflow.artifacts import download_artifacts
 
+        logging.getLogger(__name__).info("fetching %s", artifact_uri)
         aside = target.with_suffix(".part")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
