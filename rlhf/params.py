@@ -70,7 +70,10 @@ class BaseParams(Section):
 
 
 class SFTParams(Section):
-    epochs: int = Field(3, ge=1, description="paper: 16, the checkpoint chosen by RM score")
+    epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
+    demonstrations: int | None = Field(
+        8000, ge=1, description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)"
+    )
     lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
     batch: int = Field(32, ge=1, description="demonstrations a step")
     dropout: float = Field(0.2, ge=0, lt=1, description="residual dropout, where the architecture has it")
@@ -88,7 +91,7 @@ class ComparisonsParams(Section):
         "simulated", description="who ranks: simulated labelers, or people through a file"
     )
     k: int = Field(4, ge=2, le=16, description="completions a prompt (paper: 4 to 9)")
-    prompts: int = Field(2500, ge=1, description="prompts ranked a round")
+    prompts: int = Field(2000, ge=1, description="prompts ranked a round")
     policy_share: float = Field(
         0.75,
         ge=0,

@@ -6,22 +6,18 @@ import random
 import shutil
 from typing import Any
 
-from rlhf.data.load import demonstrations, pretraining_texts
+from rlhf.data.load import pretraining_texts
 from rlhf.jobs import Job
 from rlhf.models import directories
 from rlhf.training.pretraining import pack
-from rlhf.training.sft import Row, encode, train_supervised
+from rlhf.training.sft import Row, train_supervised, training_rows
 
 
 def run(job: Job) -> dict[str, Any]:
     """Stage `rl_start`: out/model (arXiv:2203.02155, C.4)."""
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
-    rows = [
-        row
-        for d in demonstrations(job.path("curated"), "train")
-        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
-    ]
+    rows = training_rows(job, tokenizer)
     share = params.rl_start_pretraining_share
     mixed = pretraining_rows(job, tokenizer, round(len(rows) * share / (1.0 - share)))
     epochs = params.rl_start_epochs

@@ -8,6 +8,7 @@ found later, by reward-model score, because validation loss overfits after an ep
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,33 @@ def run(job: Job) -> dict[str, Any]:
     """Stage `sft`: out/epoch-1 .. out/epoch-E are Hugging Face directories."""
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
-    rows = [
-        row
-        for d in demonstrations(job.path("curated"), "train")
-        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
-    ]
-    valid = [
-        row
-        for d in demonstrations(job.path("curated"), "valid")
-        if len((row := encode(tokenizer, d))["input_ids"]) <= params.max_tokens
-    ]
+    rows = training_rows(job, tokenizer)
+    valid = within(params.max_tokens, [encode(tokenizer, d) for d in demonstrations(job.path("curated"), "valid")[:500]])
     losses = train_supervised(
         job,
         rows,
-        valid[:500],
+        valid,
         epochs=params.epochs,
         lr=params.lr,
         name=lambda epoch: f"epoch-{epoch}",
         label="SFT",
     )
     return {"demonstrations": len(rows), "epochs": params.epochs, "valid_loss": losses}
+
+
+def training_rows(job: Job, tokenizer: Any) -> list[Row]:
+    """The training demonstrations, as many as sft.demonstrations allows, without those that are too long."""
+    params = job.params.sft
+    rows = within(params.max_tokens, [encode(tokenizer, d) for d in demonstrations(job.path("curated"), "train")])
+    if not rows:
+        raise ValueError(f"no demonstration has at most sft.max_tokens = {params.max_tokens} tokens")
+    if params.demonstrations is not None and len(rows) > params.demonstrations:
+        rows = random.Random(job.params.seed).sample(rows, params.demonstrations)
+    return rows
+
+
+def within(max_tokens: int, rows: list[Row]) -> list[Row]:
+    return [row for row in rows if len(row["input_ids"]) <= max_tokens]
 
 
 def encode(tokenizer: Any, demonstration: dict[str, Any]) -> Row:
