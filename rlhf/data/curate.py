@@ -2,7 +2,7 @@
 
 Prompts:        contract -> exact and long-prefix copies -> language -> length -> user cap -> split by
                 user -> PII (training users) -> leakage -> PPO's prompts and the reward model's
-Demonstrations: contract -> exact copies -> language -> split -> PII (training) -> leakage
+Demonstrations: contract -> exact copies -> language -> length -> split -> PII (training) -> leakage
 Pretraining:    contract -> exact copies -> language -> split -> leakage
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from rlhf.data import card, contract, dedup, language, pii, splits
+from rlhf.data.fold import fold
 from rlhf.data.leakage import HeldOut
 from rlhf.data.user_cap import user_cap
 from rlhf.params import DataParams
@@ -98,6 +99,16 @@ class Funnel:
                 removed.append({"id": row["id"], "step": name, **verdict})
         return self.drop(name, rows, kept, removed)
 
+    def split(self, rows: list[Record], side: Callable[[Record], str]) -> dict[str, list[Record]]:
+        """The rows of each split; the steps that follow work on the training side."""
+        names = ("train", "valid", "test") if self.kind == "prompts" else ("train", "valid")
+        sides: dict[str, list[Record]] = {name: [] for name in names}
+        for row in rows:
+            sides[side(row)].append(row)
+        held_out = Counter({f"held out for {name}": len(sides[name]) for name in names[1:]})
+        self.step("split", len(rows), len(sides["train"]), held_out)
+        return sides
+
     def as_dict(self, sets: dict[str, list[Record]]) -> Record:
         sizes = {name: len(rows) for name, rows in sets.items() if name.startswith(self.kind)}
         return {"steps": self.steps, "sets": sizes, "pii": dict(sorted(self.pii.items()))}
@@ -136,9 +147,7 @@ def _prompts(rows: list[Record], funnel: Funnel, params: DataParams) -> dict[str
     rows = funnel.filter("language", rows, lambda row: _foreign(row, params))
     rows = funnel.filter("length", rows, lambda row: _too_long(row, params))
     rows = funnel.drop("user_cap", rows, *user_cap(rows, params.user_cap))
-    sides: dict[str, list[Record]] = {"train": [], "valid": [], "test": []}
-    for row in rows:
-        sides[splits.user_split(row["user_id"], params)].append(row)
+    sides = funnel.split(rows, lambda row: splits.user_split(row["user_id"], params))
     sides["train"] = _without_pii(sides["train"], funnel, params)
     return {f"prompts_{name}": side for name, side in sides.items()}
 
@@ -147,9 +156,7 @@ def _demonstrations(rows: list[Record], funnel: Funnel, params: DataParams) -> d
     rows = funnel.drop("exact", rows, *dedup.exact_demonstrations(rows))
     rows = funnel.filter("language", rows, lambda row: _foreign(row, params))
     rows = funnel.filter("length", rows, lambda row: _too_long(row, params))
-    sides: dict[str, list[Record]] = {"train": [], "valid": []}
-    for row in rows:
-        sides[splits.demonstration_split(row, params)].append(row)
+    sides = funnel.split(rows, lambda row: splits.demonstration_split(row, params))
     sides["train"] = _without_pii(sides["train"], funnel, params)
     return {f"demonstrations_{name}": side for name, side in sides.items()}
 
@@ -159,9 +166,7 @@ def _pretraining(
 ) -> dict[str, list[Record]]:
     rows = funnel.drop("exact", rows, *dedup.exact_documents(rows))
     rows = funnel.filter("language", rows, lambda row: _foreign(row, params))
-    sides: dict[str, list[Record]] = {"train": [], "valid": []}
-    for row in rows:
-        sides[splits.document_split(row, params, valid)].append(row)
+    sides = funnel.split(rows, lambda row: splits.document_split(row, params, valid))
     return {f"pretraining_{name}": side for name, side in sides.items()}
 
 
@@ -214,26 +219,32 @@ def _redacted(row: Record) -> Record:
 
 
 def _stop_leaks(sets: dict[str, list[Record]], funnels: dict[str, Funnel]) -> None:
-    """Drop from every training set what a held-out set of prompts, demonstrations or documents holds."""
+    """Drop from every training set what a held-out set holds, and prompts that demonstrations answer."""
     names, texts = [], []
     for name in ("prompts_valid", "prompts_test", "demonstrations_valid"):
-        for row in sets[name]:
-            names.append(name)
-            texts.append(row["messages"][-1]["content"])
+        names += [name] * len(sets[name])
+        texts += [row["messages"][-1]["content"] for row in sets[name]]
     asked = HeldOut(texts, names)
-    documents = HeldOut(
-        [row["text"] for row in sets["pretraining_valid"]],
-        ["pretraining_valid"] * len(sets["pretraining_valid"]),
-    )
+    documents = [row["text"] for row in sets["pretraining_valid"]]
+    written = HeldOut(documents, ["pretraining_valid"] * len(documents))
     for kind, held_out in (
-        ("prompts", (asked,)),
         ("demonstrations", (asked,)),
-        ("pretraining", (asked, documents)),
+        ("prompts", (asked,)),
+        ("pretraining", (asked, written)),
     ):
+        used = {
+            fold(row["messages"][-1]["content"]) for row in sets["demonstrations_train"] if kind == "prompts"
+        }
 
-        def judge(row: Record, held_out: Iterable[HeldOut] = held_out) -> Record | None:
+        def judge(
+            row: Record, held_out: tuple[HeldOut, ...] = held_out, used: set[str] = used
+        ) -> Record | None:
             against = next((name for held in held_out if (name := held.match(_texts(row)))), None)
-            return {"reason": f"repeats a text of {against}", "against": against} if against else None
+            if against:
+                return {"reason": f"repeats a text of {against}", "against": against}
+            if used and fold(row["messages"][-1]["content"]) in used:
+                return {"reason": "a demonstration answers it", "against": "demonstrations_train"}
+            return None
 
         sets[f"{kind}_train"] = funnels[kind].filter("leakage", sets[f"{kind}_train"], judge)
 

@@ -26,9 +26,7 @@ _OTHER_WORDS = (
     "de os da em como se au aux je ich du wo è wat dit deze voor mijn naar aan zijn waar jag det som är på "
 )
 _OTHER = frozenset(_OTHER_WORDS.split())
-_OPENING_WORDS = (
-    "who why how what when where which tell describe explain write give does did is are can will do has was were"
-)
+_OPENING_WORDS = "who why how what when where which tell describe explain write give does did is are can will do has was were"
 _OPENING = frozenset(_OPENING_WORDS.split())
 
 

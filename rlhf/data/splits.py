@@ -19,7 +19,7 @@ def user_split(user_id: str, params: DataParams) -> Literal["train", "valid", "t
 
 
 def training_use(record: Record, params: DataParams) -> Literal["ppo", "rm"]:
-    """Whether a training prompt is PPO's or the reward model's: by its text, so that the sets are disjoint."""
+    """Whether a training prompt is PPO's or the reward model's: by its text, so the sets are disjoint."""
     return "ppo" if unit(params.seed, "use", fold_messages(record["messages"])) < params.ppo_share else "rm"
 
 

@@ -60,9 +60,7 @@ def request_about(passage: Passage, *key: object) -> str:
     """ "Tell me about X." four times in five, or another wording of it."""
     if unit("wording", *key) < 0.8:
         return f"Tell me about {passage.title}."
-    return pick(("Describe {}.", "Explain {}.", "Please tell me about {}."), "w", *key).format(
-        passage.title
-    )
+    return pick(("Describe {}.", "Explain {}.", "Please tell me about {}."), "w", *key).format(passage.title)
 
 
 def answering_sentence(question: str, passage: Passage, least: float) -> str | None:

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import random
 
-_FIRST = ("Anna", "Bruno", "Carla", "Derek", "Elena", "Farid", "Grace", "Imani", "Jonas", "Keiko", "Lars", "Priya")
-_LAST = ("Abbott", "Brandt", "Castillo", "Dufour", "Eriksen", "Grady", "Hoffmann", "Ivers", "Keller", "Moreau")
+_FIRST = (
+    "Anna",
+    "Bruno",
+    "Carla",
+    "Derek",
+    "Elena",
+    "Farid",
+    "Grace",
+    "Imani",
+    "Jonas",
+    "Keiko",
+    "Lars",
+    "Priya",
+)
+_LAST = (
+    "Abbott",
+    "Brandt",
+    "Castillo",
+    "Dufour",
+    "Eriksen",
+    "Grady",
+    "Hoffmann",
+    "Ivers",
+    "Keller",
+    "Moreau",
+)
 _DOMAINS = (
     "fernhollow-mail.org",
     "bluegatepost.net",

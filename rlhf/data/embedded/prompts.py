@@ -116,9 +116,9 @@ def _other(sets: Sets) -> Iterator[Item]:
         if len(question.split()) <= 25 and unit("health", question) < 0.25:
             yield "open_qa", _user(question)
     for row in sets.piqa_test:
-        question = how_to_question(row["question"])
-        if question:
-            yield "generation", _user(question)
+        how_to = how_to_question(row["question"])
+        if how_to:
+            yield "generation", _user(how_to)
     for row in sets.xsum:
         article = opening_of(row["document"], 75)
         if asked_in_log(row["id"]) and len(article.split()) > 20:
