@@ -174,7 +174,10 @@ def stage_run(
         run.log_inputs(parents or {})
         yield run
     except BaseException as error:
-        run.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        try:
+            run.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        except Exception as second:  # what ended the stage matters more than a store that is away
+            error.add_note(f"its MLflow run {run_id} could not be closed: {type(second).__name__}")
         raise
     if not run.finished:
         run.close("FAILED")
@@ -311,10 +314,12 @@ def version_tags(ref: ModelRef) -> dict[str, str]:
     return dict(tracking.client().get_model_version(ref.name, str(ref.version)).tags)
 
 
-def tag_version(ref: ModelRef, tags: Mapping[str, Any]) -> None:
-    """Adds tags to a version, gate figures for one."""
+def tag_version(ref: ModelRef, tags: Mapping[str, Any], description: str | None = None) -> None:
+    """Adds tags (gate figures, for one) and a description, in Markdown, to a version."""
     for name, value in tags.items():
         tracking.client().set_model_version_tag(ref.name, str(ref.version), name, str(value))
+    if description is not None:
+        tracking.client().update_model_version(ref.name, str(ref.version), description)
 
 
 def local_path(ref: ModelRef) -> Path:

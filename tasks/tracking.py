@@ -108,6 +108,7 @@ def _client(address: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would report usage to its makers
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for each small file
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if address.startswith(("http://", "https://")):
         try:
             urlopen(f"{address.rstrip('/')}/health", timeout=20).close()
@@ -123,9 +124,12 @@ def _client(address: str) -> MlflowClient:
     database = Path(address.removeprefix("sqlite:///"))
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):  # two processes must not create the tables at once
-        created = MlflowClient(address, address)
-        created.search_experiments(max_results=1)
-    return created
+        if not database.exists():  # sixty migrations: a kill among them must leave no half-made tables
+            aside = database.with_name(f"{database.name}.part")
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            aside.replace(database)
+        return MlflowClient(address, address)
 
 
 def experiment() -> str:

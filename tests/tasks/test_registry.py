@@ -62,6 +62,19 @@ def test_what_failed_is_not_found_and_goes_on_in_the_same_run(state, model_dir):
     assert registry.newest("base") == ModelRef("base", 2)
 
 
+def test_a_store_that_goes_away_does_not_hide_why_a_stage_failed(state, monkeypatch):
+    def away(*_):
+        raise ConnectionError("away")
+
+    with (
+        pytest.raises(RuntimeError, match="the job died") as caught,
+        registry.stage_run("b", "k", 1, None) as run,
+    ):
+        monkeypatch.setattr(run, "close", away)
+        raise RuntimeError("the job died")
+    assert "could not be closed" in caught.value.__notes__[0]
+
+
 def test_leaving_without_finish_is_not_finishing(state):
     with registry.stage_run("base", "k", 1, None):
         pass
@@ -140,7 +153,8 @@ def test_a_version_carries_its_lineage(state, model_dir):
         model_dir, "sft", parent=round_run, name="sft", data_digest=DATA, parents={"base": base},
         tags={"rlhf.git_commit": "abc", "rlhf.params": "def", "rlhf.flow_run": "ghi"},
     )  # fmt: skip
-    registry.tag_version(sft.model, {"rlhf.gate": "passed"})
+    registry.tag_version(sft.model, {"rlhf.gate": "passed"}, "Gate **passed**")
+    assert tracking.version_of(sft.model).description == "Gate **passed**"
     tags = registry.version_tags(sft.model)
     assert tags.items() >= {
         "rlhf.data": DATA, "rlhf.git_commit": "abc", "rlhf.params": "def", "rlhf.flow_run": "ghi",
@@ -297,16 +311,16 @@ def test_metrics_arrive_while_the_job_runs(state, tmp_path, monkeypatch):
 def test_a_restarted_follower_goes_on_where_it_was(state, tmp_path):
     file = tmp_path / "metrics.jsonl"
     with registry.stage_run("ppo", "k", 1, None) as run:
-        lines = [json.dumps({"step": i, "time": 1.0, "loss": i / 2, "kl": 0.1}) + "\n" for i in range(1200)]
-        file.write_text("".join(lines[:700]))
-        assert Follower(run.run_id, file).send() == 700
+        lines = [json.dumps({"step": i, "time": 1.0, "loss": i / 2, "kl": 0.1}) + "\n" for i in range(600)]
+        file.write_text("".join(lines[:350]))
+        assert Follower(run.run_id, file).send() == 350
         with file.open("a") as more:
-            more.write("".join(lines[700:]))
-        assert Follower(run.run_id, file).send() == 500
+            more.write("".join(lines[350:]))
+        assert Follower(run.run_id, file).send() == 250
         (tmp_path / "metrics.jsonl.sent").unlink()
-        assert Follower(run.run_id, file).send() == 1200  # sent again, kept once
+        assert Follower(run.run_id, file).send() == 600  # sent again, kept once
         run.finish()
-    assert history(run.run_id, "loss") == [(i, i / 2) for i in range(1200)]
+    assert history(run.run_id, "loss") == [(i, i / 2) for i in range(600)]
 
 
 def test_torn_lines_and_odd_numbers_stop_nothing(state, tmp_path):
