@@ -1,0 +1,124 @@
+"""Comparisons: completions of the newest policies on fresh prompts, ranked by labelers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlhf.labeling import rankings_file
+from rlhf.records import read_jsonl, write_jsonl
+from tasks import keys, registry, stage
+from tasks.data import split
+from tasks.registry import ModelRef, StageRef
+from tasks.sft import current_sft, model_ref
+from tasks.stage import Outcome, Round, stage_task
+
+
+@stage_task(name="sample")
+def sample(this: Round, data: StageRef, sft: StageRef) -> StageRef:
+    """K completions a prompt in data/rounds/NNNN/samples.jsonl; figures["prompts"] 0: no prompt is fresh."""
+    writers = shares(this, sft)
+    used = this.earlier("samples.jsonl")
+
+    def inputs() -> dict[str, Any]:
+        return {
+            "writers": [
+                {"version": str(ref), "path": str(registry.local_path(ref)), "share": share}
+                for ref, share in writers.items()
+            ],
+            "curated": str(this.curated.absolute()),
+            "used": [str(path.absolute()) for path in used],
+            "round": this.number,
+        }
+
+    def publish(done: Outcome) -> None:
+        if done.figures["prompts"]:
+            _keep(this, done, "samples.jsonl")
+
+    files = split(data, "prompts_rm.parquet", "prompts_valid.parquet")
+    files |= {f"used/{path.parent.name}": keys.file_digest(path) for path in used}
+    files |= {
+        "round": str(this.number),
+        "shares": keys.digest({str(ref): share for ref, share in writers.items()}),
+    }
+    return stage.run(
+        this,
+        "sample",
+        files=files,
+        parents={f"writer-{n}": ref for n, ref in enumerate(writers)},
+        inputs=inputs,
+        publish=publish,
+        present=lambda ref: _present(this, ref, "samples.jsonl"),
+    )
+
+
+def shares(this: Round, sft: StageRef) -> dict[ModelRef, float]:
+    """Who writes a prompt's completions, in which shares: SFT alone until there is a policy."""
+    chosen = current_sft(this, sft)
+    share = this.params.comparisons.policy_share
+    if not this.policies or not share:
+        return {chosen: 1.0}
+    policies = {model_ref(name): share / len(this.policies) for name in this.policies}
+    return policies if share == 1 else policies | {chosen: 1.0 - share}
+
+
+@stage_task(name="rank")
+def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
+    """Simulated labelers rank the round's completions: data/rounds/NNNN/comparisons.jsonl."""
+
+    def inputs() -> dict[str, str]:
+        return {
+            "curated": str(this.curated.absolute()),
+            "samples": str((this.folder / "samples.jsonl").absolute()),
+        }
+
+    files = split(data, "pretraining_train.parquet", "pretraining_valid.parquet") | {
+        "samples": samples.figures["files"]["samples.jsonl"]}
+    return stage.run(
+        this,
+        "rank",
+        files=files,
+        inputs=inputs,
+        publish=lambda done: _keep(this, done, "comparisons.jsonl"),
+        present=lambda ref: _present(this, ref, "comparisons.jsonl"),
+    )
+
+
+@stage_task(name="rank-by-people")
+def rank_by_people(this: Round, samples: StageRef) -> StageRef | None:
+    """What people ranked of the round's completions (`rlhf data add comparisons`); None while nobody has."""
+    to_rank = this.folder / "to_rank.jsonl"
+    rows = list(read_jsonl(this.folder / "samples.jsonl"))
+    if not to_rank.is_file():
+        write_jsonl(to_rank, rankings_file.to_rank(rows))
+    added = sorted((this.raw / "comparisons").glob("*.jsonl"))
+    ranked = rankings_file.ranked(rows, (row for path in added for row in read_jsonl(path)))
+    if not ranked:
+        return None
+
+    def work(out: Path) -> dict[str, Any]:
+        write_jsonl(out / "comparisons.jsonl", ranked)
+        people = {row["labeler_id"] for row in ranked}
+        prompts = {row["prompt_id"] for row in ranked}
+        return {"comparisons": len(ranked), "prompts": len(prompts), "of": len(rows), "labelers": len(people)}
+
+    files = {"samples": samples.figures["files"]["samples.jsonl"], "rankings": keys.digest(ranked)}
+    return stage.run(
+        this,
+        "rank",
+        files=files,
+        inputs=dict,
+        work=work,
+        publish=lambda done: _keep(this, done, "comparisons.jsonl"),
+        present=lambda ref: _present(this, ref, "comparisons.jsonl"),
+    )
+
+
+def _keep(this: Round, done: Outcome, name: str) -> None:
+    stage.put(done.out / name, this.folder / name)
+    done.figures["files"] = stage.digests(this.folder, name)
+    done.figures |= stage.version_data(this)
+
+
+def _present(this: Round, cached: StageRef, name: str) -> bool:
+    return stage.digests(this.folder, name) == cached.figures.get("files", {})

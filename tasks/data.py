@@ -1,0 +1,42 @@
+"""Prepare data: raw prompts, demonstrations and text -> curated splits under data/curated."""
+
+from __future__ import annotations
+
+from rlhf.data import sources
+from tasks import keys, stage
+from tasks.registry import StageRef
+from tasks.stage import Outcome, Round, stage_task
+
+RAW = ("pretraining", "demonstrations", "prompts")
+
+
+@stage_task(name="prepare-data")
+def prepare_data(this: Round) -> StageRef:
+    """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
+    if not any(this.raw.glob("*/*")):
+        stage.say("data/raw is empty: fetching the embedded default (rlhf data fetch)")
+        sources.fetch(this.raw)
+    raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
+
+    def publish(done: Outcome) -> None:
+        stage.put(done.out, this.curated)
+        done.figures["files"] = stage.digests(this.curated, "*")
+        done.figures |= stage.version_data(this)
+
+    def present(cached: StageRef) -> bool:
+        return stage.digests(this.curated, "*") == cached.figures["files"]
+
+    return stage.run(
+        this,
+        "curate",
+        files=raw,
+        inputs=lambda: {"raw": str(this.raw.absolute())},
+        publish=publish,
+        present=present,
+    )
+
+
+def split(data: StageRef, *names: str) -> dict[str, str]:
+    """{file: digest} of the curated files that a stage reads."""
+    files = data.figures["files"]
+    return {name: files[name] for name in names}

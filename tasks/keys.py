@@ -1,0 +1,147 @@
+"""The key of a stage: a digest of everything its products depend on.
+
+key = sha256(stage, the params it reads, digests of its input files, runs of its parents, its code).
+A stage whose key is in the registry is not run again, on whatever machine it ran. The code digest
+covers the stage's module and every rlhf module it imports, however far down; parameters count by
+value where a stage reads them, so rlhf.params is left out of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import rlhf
+from rlhf.params import Params
+
+ROOT = Path(rlhf.__file__).parent.parent
+BY_VALUE = {"rlhf.params", "rlhf.jobs"}
+
+READS: dict[str, tuple[str, ...]] = {
+    "curate": ("data", "base.valid_share"),
+    "base": ("seed", "base"),
+    "sft": ("seed", "sft.epochs", "sft.lr", "sft.batch", "sft.dropout", "sft.max_tokens", "sft.weight_decay"),
+    "rl_start": (
+        "seed",
+        "sft.rl_start_epochs",
+        "sft.rl_start_lr",
+        "sft.rl_start_pretraining_share",
+        "sft.batch",
+        "sft.dropout",
+        "sft.max_tokens",
+        "sft.weight_decay",
+        "ppo.ptx_tokens",
+    ),
+    "sample": (
+        "seed",
+        "comparisons.k",
+        "comparisons.prompts",
+        "comparisons.valid_prompts",
+        "comparisons.policy_share",
+        "comparisons.temperature",
+        "comparisons.max_new_tokens",
+    ),
+    "rank": ("seed", "comparisons.labeler", "comparisons.labelers"),
+    "reward_model": ("seed", "reward_model"),
+    "choose_sft": ("seed", "comparisons.temperature", "comparisons.max_new_tokens"),
+    "ppo": ("seed", "ppo"),
+    "evaluate": ("seed", "evaluation", "ppo.temperature", "base.context"),
+}
+"""The parameters each stage reads: a section, or section.key."""
+
+
+def key(stage: str, params: Params, *, files: Mapping[str, str], parents: Mapping[str, str]) -> str:
+    """64 hex digits. files: {role: digest}; parents: {role: id of the run or version it comes from}."""
+    return digest(
+        {
+            "stage": stage,
+            "params": section(stage, params),
+            "files": dict(files),
+            "parents": dict(parents),
+            "code": code_digest(stage),
+        }
+    )
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def section(stage: str, params: Params) -> dict[str, Any]:
+    """{"section.key": value} of what `stage` reads."""
+    values: dict[str, Any] = params.model_dump(mode="json")
+    found = {}
+    for name in READS[stage]:
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        found[name] = value
+    return found
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """One digest of some files, by name and content; their order and their folder do not matter."""
+    return digest(sorted([path.name, file_digest(path)] for path in paths))
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(stage: str) -> str:
+    """Digest of the code behind a stage: the functions' module and the rlhf modules it imports."""
+    from rlhf.jobs import STAGES
+
+    return _code_digest(STAGES[stage].partition(":")[0])
+
+
+@cache
+def _code_digest(module: str) -> str:
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file(name)
+        if name in seen or name in BY_VALUE or path is None:
+            continue
+        source = path.read_text(encoding="utf-8")
+        seen[name] = _meaning(source)
+        waiting += _imports(ast.parse(source), name, path)
+    return digest(seen)
+
+
+def _meaning(source: str) -> str:
+    """The lines without blank ones and comments on a line of their own."""
+    lines = (line.rstrip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+
+
+def _file(module: str) -> Path | None:
+    if module.split(".")[0] != "rlhf":
+        return None
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _imports(tree: ast.Module, module: str, path: Path) -> list[str]:
+    """Every module name an import may mean, wherever in the file it stands."""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+    return names

@@ -1,0 +1,39 @@
+"""The policy: PPO with pretraining gradients, from the RL start or the champion, against the reward model."""
+
+from __future__ import annotations
+
+from tasks import registry, stage
+from tasks.data import split
+from tasks.registry import ModelRef, StageRef
+from tasks.sft import model_ref
+from tasks.stage import Outcome, Round, stage_task
+
+
+@stage_task(name="train-policy")
+def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: StageRef) -> StageRef:
+    """Registers the raw weights as a version of `policy`; the averaged ones (EMA) are kept with the run."""
+    start: StageRef | ModelRef = rl_start
+    if this.params.ppo.start == "champion" and this.champion:
+        start = model_ref(this.champion)
+
+    def inputs() -> dict[str, str]:
+        path = registry.local_path(start) if isinstance(start, ModelRef) else registry.local_dir(start.run_id)
+        return {
+            "rl_start": str(path),
+            "reward_model": str(registry.local_dir(reward_model.run_id)),
+            "curated": str(this.curated.absolute()),
+        }
+
+    def publish(done: Outcome) -> None:
+        done.run.register(
+            "policy", done.out / "model", tags={"rlhf.round": str(this.number)}, figures=done.figures
+        )
+
+    return stage.run(
+        this,
+        "ppo",
+        files=split(data, "prompts_ppo.parquet", "pretraining_train.parquet"),
+        parents={"start": start, "reward_model": reward_model},
+        inputs=inputs,
+        publish=publish,
+    )

@@ -1,0 +1,74 @@
+"""The reward model, trained on the comparisons of all rounds and on those that a user brought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlhf.records import read_jsonl, write_jsonl
+from tasks import keys, registry, stage
+from tasks.base import directory_digest
+from tasks.data import split
+from tasks.registry import StageRef
+from tasks.sft import current_sft
+from tasks.stage import Outcome, Round, stage_task
+from tasks.tracking import ModelRef
+
+
+@stage_task(name="train-reward-model")
+def train_reward_model(
+    this: Round, data: StageRef, comparisons: StageRef, base: StageRef, sft: StageRef
+) -> StageRef:
+    """Registers a version of `reward-model`; its tag rlhf.comparisons names the rounds it learned from."""
+    ranked = [*this.earlier("comparisons.jsonl"), this.folder / "comparisons.jsonl"]
+    brought = _brought(this)
+    start: dict[str, StageRef | ModelRef] = {
+        "sft": {"start": current_sft(this, sft)},
+        "base": {"start": base},
+    }.get(this.params.reward_model.base, {})  # type: ignore[assignment]
+
+    def inputs() -> dict[str, Any]:
+        path = this.params.reward_model.base
+        if "start" in start:
+            ref = start["start"]
+            path = str(
+                registry.local_dir(ref.run_id) if isinstance(ref, StageRef) else registry.local_path(ref)
+            )
+        files = [str(path.absolute()) for path in ranked]
+        return {
+            "base": path,
+            "curated": str(this.curated.absolute()),
+            "comparisons": files + _write(this, brought),
+        }
+
+    def publish(done: Outcome) -> None:
+        rounds = ",".join(str(int(path.parent.name)) for path in ranked)
+        done.run.register(
+            "reward-model", done.out / "model", tags={"rlhf.comparisons": rounds}, figures=done.figures
+        )
+
+    files = split(data, "demonstrations_train.parquet", "demonstrations_valid.parquet")
+    files |= {f"comparisons/{path.parent.name}": keys.file_digest(path) for path in ranked}
+    files |= directory_digest(this.params.reward_model.base)
+    if brought:
+        files["comparisons/brought"] = keys.digest(brought)
+    return stage.run(this, "reward_model", files=files, parents=start, inputs=inputs, publish=publish)
+
+
+def _brought(this: Round) -> list[dict[str, Any]]:
+    """Comparisons under data/raw that belong to no round of this pipeline."""
+    added = sorted((this.raw / "comparisons").glob("*.jsonl"))
+    if not added:
+        return []
+    ours = {row["id"] for path in this.folder.parent.glob("*/samples.jsonl") for row in read_jsonl(path)}
+    return [row for path in added for row in read_jsonl(path) if row["id"] not in ours]
+
+
+def _write(this: Round, brought: list[dict[str, Any]]) -> list[str]:
+    if not brought:
+        return []
+    from tasks.tracking import home
+
+    path: Path = home() / "work" / f"brought-{keys.digest(brought)[:12]}.jsonl"
+    write_jsonl(path, brought)
+    return [str(path)]

@@ -1,0 +1,175 @@
+"""Which round is next, what it begins from, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rlhf.params import Params
+from tasks import promotion, registry, stage, versioning
+from tasks.registry import RoundRef, StageRef
+from tasks.stage import Round
+
+BEGAN = "rlhf.began"  # on a round: {"policies", "champion", "sft"} as they stood at its start
+STATE = "rlhf.state"  # finished, waiting for rankings, no fresh prompts
+TABLE = "rlhf.table"
+
+
+def open_round(params: Params, number: int | None) -> Round:
+    """The round to work on: `number`, else the unfinished one, else the next.
+
+    A round that is run again begins from what it began from before. ValueError for a number that is
+    neither known nor next.
+    """
+    promotion.reconcile()
+    known = {ref.round: ref for ref in registry.rounds()}
+    number = _number(known, number)
+    if number in known and BEGAN in known[number].tags:
+        began = json.loads(known[number].tags[BEGAN])
+    else:
+        began = _as_it_stands()
+    tags = {BEGAN: json.dumps(began), STATE: "running"}
+    run_id = registry.start_round(number, params.model_dump(mode="json"), tags)
+    this = _round(number, run_id, params, began)
+    _bring_earlier_rounds(this)
+    return this
+
+
+def join_round(params: Params, run_id: str) -> Round:
+    """The round behind an MLflow run, for a worker that does one of its stages."""
+    ref = next((ref for ref in registry.rounds() if ref.run_id == run_id), None)
+    if ref is None:
+        raise ValueError(f"MLflow holds no round with the run {run_id}")
+    return _round(ref.round, run_id, params, json.loads(ref.tags[BEGAN]))
+
+
+class Progress:
+    """A round at work: does its stages one by one and keeps the closing table."""
+
+    def __init__(self, this: Round) -> None:
+        self.this = this
+        self.params = this.params
+        self.rows: list[dict[str, Any]] = []
+
+    def does(self, task: Any, *parents: Any) -> Any:
+        """What the task returns for this round; its row goes into the table."""
+        began = time.monotonic()
+        done = task(self.this, *parents)
+        if isinstance(done, StageRef):
+            self.rows.append(
+                {
+                    "stage": stage.title(done.stage),
+                    "seconds": round(time.monotonic() - began, 1),
+                    "cached": stage.CACHED in done.tags,
+                    "model": str(done.model or done.figures.get("sft") or ""),
+                    "figure": headline(done),
+                }
+            )
+        return done
+
+    def ends(self, state: str) -> dict[str, Any]:
+        """Closes the round: its data version and its table go on its MLflow run.
+
+        state: finished; or waiting for rankings, no fresh prompts: then the round goes on another time.
+        """
+        this = self.this
+        version = versioning.snapshot(this.params.versioning)
+        registry.set_data_version(this.run_id, version.text)
+        if state == "finished" and this.params.versioning.git == "commit":
+            versioning.commit(f"Data of round {this.number}")
+        status = {"finished": "FINISHED", "no fresh prompts": "KILLED"}.get(state, "RUNNING")
+        registry.finish_round(this.run_id, status, {STATE: state, TABLE: json.dumps(self.rows)})
+        return {"round": this.number, "state": state, "run_id": this.run_id, "table": self.rows}
+
+
+@contextmanager
+def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[Progress]:
+    """The round that is next to do, closed as FAILED (KILLED on an interrupt) where the block raises."""
+    this = replace(open_round(params, number), dispatch=dispatch)
+    stage.say(f"round {this.number}" + (f", profile {params.profile}" if params.profile else ""))
+    try:
+        yield Progress(this)
+    except BaseException as error:
+        registry.finish_round(
+            this.run_id, "FAILED" if isinstance(error, Exception) else "KILLED", {STATE: "stopped"}
+        )
+        raise
+
+
+def headline(ref: StageRef) -> str:
+    """The one figure of a stage that its row in the table shows."""
+    figures = ref.figures
+    for name, form in HEADLINES.get(ref.stage, ()):
+        if isinstance(figures.get(name), (int, float)):
+            return form.format(figures[name])
+    return ""
+
+
+HEADLINES: dict[str, tuple[tuple[str, str], ...]] = {
+    "curate": (("prompts", "{} prompts"), ("kept", "{} records kept")),
+    "base": (("valid_loss", "loss {:.2f} nats a token"), ("loss", "loss {:.2f} nats a token")),
+    "sft": (("valid_loss", "loss {:.2f}"), ("loss", "loss {:.2f}")),
+    "rl_start": (("valid_loss", "loss {:.2f}"), ("loss", "loss {:.2f}")),
+    "sample": (("prompts", "{} prompts"),),
+    "rank": (("agreement", "agreement {:.2f}"), ("comparisons", "{} comparisons")),
+    "reward_model": (("accuracy", "accuracy {:.3f}"),),
+    "choose_sft": (("chosen", "epoch {}"),),
+    "ppo": (("kl", "KL {:.1f} nats a response"),),
+}
+
+
+def state(ref: RoundRef) -> str:
+    return ref.tags.get(STATE, ref.status.lower())
+
+
+def table(ref: RoundRef) -> list[dict[str, Any]]:
+    """The rows of a round's closing table: stage, seconds, cached, model, key figure."""
+    return json.loads(ref.tags.get(TABLE, "[]"))
+
+
+def _round(number: int, run_id: str, params: Params, began: dict[str, Any]) -> Round:
+    return Round(number, run_id, params, tuple(began["policies"]), began["champion"], began["sft"])
+
+
+def _number(known: dict[int, RoundRef], asked: int | None) -> int:
+    newest = max(known, default=0)
+    open_now = newest in known and known[newest].status != "FINISHED"
+    if asked is None:
+        return newest if open_now else newest + 1
+    if asked in known:
+        return asked
+    if asked < 1 or asked > newest + 1:
+        raise ValueError(
+            f"round {asked} cannot run: the newest is {newest or 'none yet'}, the next is {newest + 1}"
+        )
+    if open_now:
+        raise ValueError(
+            f"round {asked} cannot start: round {newest} is unfinished (`rlhf run` continues it)"
+        )
+    return asked
+
+
+def _as_it_stands() -> dict[str, Any]:
+    """The newest policies (candidate and champion, once each), the champion, and the chosen SFT."""
+    policy = registry.aliases("policy")
+    newest = [policy[alias] for alias in ("candidate", "champion") if alias in policy]
+    chosen = registry.aliases("sft").get("chosen")
+    return {
+        "policies": [f"policy/{version}" for version in dict.fromkeys(newest)],
+        "champion": f"policy/{policy['champion']}" if "champion" in policy else None,
+        "sft": f"sft/{chosen}" if chosen else None,
+    }
+
+
+def _bring_earlier_rounds(this: Round) -> None:
+    """The comparisons of earlier rounds, where they were made on another machine."""
+    if this.number == 1 or (this.folder.parent / f"{this.number - 1:04d}" / "comparisons.jsonl").is_file():
+        return
+    if this.raw.is_dir() and not versioning.is_clean(this.params.versioning):
+        versioning.snapshot(this.params.versioning)
+    stage.say(f"fetching the data of round {this.number - 1}")
+    versioning.materialize(registry.data_version(this.number - 1), this.params.versioning)
