@@ -134,8 +134,11 @@ class PPOParams(Section):
         ge=0,
         description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)",
     )
-    ptx_ratio: float = Field(1.0, ge=0, description="pretraining rows an episode (paper: 8)")
+    ptx_ratio: float = Field(0.5, ge=0, description="pretraining rows an episode (paper: 8)")
     ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
+    microbatch_tokens: int = Field(
+        8192, ge=1, description="padded tokens a forward pass; changes memory and speed, not the update"
+    )
     clip: float = Field(0.2, gt=0, description="paper: 0.2")
     value_clip: float | None = Field(0.2, gt=0, description="null: no clipping of the value loss")
     value_coef: float = Field(1.0, ge=0)

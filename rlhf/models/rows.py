@@ -42,10 +42,12 @@ def positions(is_real: Tensor) -> Tensor:
 
 
 def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length whose padded size stays within `max_tokens` (one row at least)."""
+    """Row numbers in groups of similar length, longest first: each row is at least 60 % as long as its group's
+    longest, and the padded size stays within `max_tokens` (one row at least)."""
     group: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if group and (len(group) + 1) * lengths[group[0]] > max_tokens:
+        longest = lengths[group[0]] if group else 0
+        if group and ((len(group) + 1) * longest > max_tokens or lengths[row] < 0.6 * longest):
             yield group
             group = []
         group.append(row)

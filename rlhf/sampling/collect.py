@@ -45,7 +45,6 @@ def run(job: Job) -> dict[str, Any]:
             max_new_tokens=params.max_new_tokens,
             temperature=params.temperature,
             seed=job.params.seed * 1009 + 31 * round_number + number,
-            batch=256,
             on_progress=bar.update,
         )
         bar.close()

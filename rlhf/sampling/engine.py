@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rlhf.chat import Message, encode_prompt
+from rlhf.models.rows import by_length
 
 
 @dataclass
@@ -32,12 +33,13 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    batch: int = 128,
+    max_tokens: int = 16384,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """One answer a prompt, in the order of `prompts`. `on_progress(n)` is told of n more finished answers.
 
-    The same arguments give the same answers on one machine type and thread count. Dropout is off meanwhile.
+    Prompts of like length are answered together, `max_tokens` of cache at a time. The same arguments give the
+    same answers on one machine type and thread count. Dropout is off meanwhile.
     """
     return sample_ids(
         model,
@@ -46,7 +48,7 @@ def sample(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
-        batch=batch,
+        max_tokens=max_tokens,
         on_progress=on_progress,
     )
 
@@ -60,7 +62,7 @@ def sample_ids(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    batch: int = 128,
+    max_tokens: int = 16384,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """`sample` for prompts that are token ids already."""
@@ -68,9 +70,7 @@ def sample_ids(
     was_training = model.training
     model.eval()
     found: list[Completion | None] = [None] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))  # like lengths together
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
+    for rows in by_length([len(prompt) + max_new_tokens for prompt in prompts], max_tokens):
         ids, logprobs, ended = _decode(
             model,
             [prompts[i] for i in rows],

@@ -26,7 +26,7 @@ from rlhf.jobs import Job
 from rlhf.models import directories, reward
 from rlhf.models.policy import TokenLogprobs, token_logprobs
 from rlhf.models.reward import RewardModel
-from rlhf.models.rows import Batch
+from rlhf.models.rows import Batch, by_length
 from rlhf.objectives.kl import k1, k3
 from rlhf.objectives.masked import masked_mean
 from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, value_loss
@@ -167,33 +167,50 @@ def minibatch(
     pretraining: np.ndarray | None,
     draw: np.random.Generator,
 ) -> dict[str, float]:
-    """One optimizer step: PPO gradient, then pretraining gradient, accumulated."""
+    """One optimizer step: PPO gradient, then pretraining gradient, accumulated.
+
+    Episodes go through in groups of like length, each weighted by its share of the response tokens, so that
+    the loss is the mean over the minibatch's response tokens and little is spent on padding.
+    """
+    rows = round(params.ptx_ratio * len(part.scores)) if pretraining is not None else 0
+    total = int(part.batch.is_response.sum())
+    figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
+    groups = list(by_length(part.batch.is_real.sum(1).tolist(), params.microbatch_tokens))
+    for number, group in enumerate(groups):
+        episodes = select(part, group)
+        weight = int(episodes.batch.is_response.sum()) / total
+        loss, found = episode_loss(engine, episodes, params)
+        engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
+        for name, value in found.items():
+            figures[name] = max(figures[name], value) if name == "ratio_error" else figures[name] + weight * value
+    if rows and pretraining is not None:
+        chosen = torch.from_numpy(pretraining[draw.integers(0, len(pretraining), rows)].astype(np.int64))
+        loss = engine(None, pretraining=chosen.to(part.scores.device))
+        engine.backward(params.ptx_coef * loss)
+        figures["ptx_loss"] = float(loss.detach())
+    return figures | {"grad_norm": engine.step()}
+
+
+MINIBATCH_FIGURES = ("policy_loss", "value_loss", "entropy", "clip_fraction", "ratio_error", "kl_to_behaviour")
+
+
+def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[Tensor, dict[str, float]]:
+    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes."""
     is_response = part.batch.is_response
     (logprobs, entropy), values = engine(part.batch, params.temperature)
     actor = policy_loss(logprobs, part.logprobs, part.advantages, is_response, clip=params.clip)
     critic = value_loss(values, part.values, part.returns, is_response, clip=params.value_clip)
-    rows = round(params.ptx_ratio * len(part.scores)) if pretraining is not None else 0
-    engine.backward(actor + params.value_coef * critic, more_to_come=rows > 0)
-    figures = {}
-    if rows and pretraining is not None:
-        chosen = draw.integers(0, len(pretraining), rows)
-        loss = engine(
-            None, pretraining=torch.from_numpy(pretraining[chosen].astype(np.int64)).to(is_response.device)
-        )
-        engine.backward(params.ptx_coef * loss)
-        figures["ptx_loss"] = float(loss)
-    norm = engine.step()
     with torch.no_grad():
-        log_ratio = (logprobs - part.logprobs).masked_fill(~is_response, 0.0)
-        return figures | {
-            "policy_loss": float(actor),
-            "value_loss": float(critic),
-            "entropy": float(masked_mean(entropy, is_response)),
-            "clip_fraction": float(clip_fraction(logprobs, part.logprobs, is_response, clip=params.clip)),
-            "ratio_error": float((log_ratio.exp() - 1.0).abs().max()),
-            "kl_to_behaviour": float(masked_mean(k3(part.logprobs, logprobs.detach()), is_response)),
-            "grad_norm": norm,
-        }
+        ratio = (logprobs - part.logprobs).masked_fill(~is_response, 0.0).exp()
+        found = (
+            actor,
+            critic,
+            masked_mean(entropy, is_response),
+            clip_fraction(logprobs, part.logprobs, is_response, clip=params.clip),
+            (ratio - 1.0).abs().max(),
+            masked_mean(k3(part.logprobs, logprobs), is_response),
+        )
+    return actor + params.value_coef * critic, dict(zip(MINIBATCH_FIGURES, map(float, found), strict=True))
 
 
 def describe(trajectory: Trajectory) -> dict[str, float]:

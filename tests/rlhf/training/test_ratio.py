@@ -47,7 +47,7 @@ PROMPTS = [[5, 6, 7], [9], [10, 11, 12, 13, 14, 15, 16], [8, 9]]
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_first_ratio_is_one(model, words, temperature):
     """Sampled through left padding and a cache, recomputed with right padding: the same log-probabilities."""
-    found = sample_ids(model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, batch=3)
+    found = sample_ids(model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, max_tokens=60)
     again = response_logprobs(model, PROMPTS, [c.ids for c in found], pad_id=3, temperature=temperature)
     for completion, logprobs in zip(found, again, strict=True):
         assert torch.allclose((logprobs - completion.logprobs).exp(), torch.ones_like(logprobs), atol=1e-5)
@@ -78,7 +78,7 @@ def test_junk_in_padding_changes_no_bit(model):
 
 def test_retiring_and_batching_change_no_probability(model, words):
     """Each answer's log-probabilities are those of its row alone."""
-    found = sample_ids(model, words, PROMPTS * 3, max_new_tokens=10, temperature=1.0, seed=3, batch=5)
+    found = sample_ids(model, words, PROMPTS * 3, max_new_tokens=10, temperature=1.0, seed=3, max_tokens=70)
     for completion in found:
         alone = response_logprobs(
             model, [completion.prompt_ids], [completion.ids], pad_id=3, temperature=1.0
@@ -93,7 +93,7 @@ def test_sampling_follows_the_distribution(words):
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)  # far from uniform
         expected = model(input_ids=torch.tensor([[5, 6]])).logits[0, -1].softmax(-1)
-    found = sample_ids(model, words, [[5, 6]] * 4000, max_new_tokens=1, temperature=1.0, seed=0, batch=1000)
+    found = sample_ids(model, words, [[5, 6]] * 4000, max_new_tokens=1, temperature=1.0, seed=0)
     counts = torch.bincount(torch.tensor([c.ids[0] for c in found]), minlength=300) / 4000
     top = expected.topk(5).indices
     assert torch.allclose(counts[top], expected[top], atol=4 * (0.25 / 4000) ** 0.5)
