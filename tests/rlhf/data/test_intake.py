@@ -1,0 +1,79 @@
+import json
+
+import polars as pl
+import pytest
+
+from rlhf.data.intake import add
+from rlhf.records import read_jsonl, write_jsonl
+
+ROWS = [
+    {"id": "a", "user_id": "u", "text": "What is rain?", "mood": "good"},
+    {"id": "b", "user_id": "u", "text": "Why?"},
+]
+
+
+def test_files_are_named_by_content_and_adding_twice_changes_nothing(tmp_path):
+    write_jsonl(tmp_path / "mine.jsonl", ROWS)
+    first = add("prompts", [tmp_path / "mine.jsonl"], tmp_path / "raw")
+    assert add("prompts", [tmp_path / "mine.jsonl"], tmp_path / "raw") == first
+    (name,) = first
+    assert first[name] == 2
+    assert len(list((tmp_path / "raw" / "prompts").iterdir())) == 1
+    kept = list(read_jsonl(tmp_path / "raw" / "prompts" / name))
+    assert kept[0]["mood"] == "good"
+    assert kept[1]["messages"] == [{"role": "user", "content": "Why?"}]
+
+
+def test_parquet_is_taken(tmp_path):
+    pl.DataFrame(ROWS[1:]).write_parquet(tmp_path / "mine.parquet")
+    assert list(add("prompts", [tmp_path / "mine.parquet"], tmp_path / "raw").values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        ("prompts", '{"id": "c", "user_id": "u", "te', r"bad\.jsonl, line 2: not JSON"),
+        (
+            "demonstrations",
+            {"id": "d", "text": "Why?", "labeler_id": "l"},
+            r"line 2, field completion: missing",
+        ),
+        (
+            "comparisons",
+            {
+                "id": "c",
+                "prompt_id": "p",
+                "labeler_id": "l",
+                "completions": [{"text": "x"}, {"text": "y"}],
+                "ranks": [1],
+            },
+            r"line 2, field ranks: 1 ranks for 2 completions",
+        ),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_written(tmp_path, kind, row, message):
+    good = {
+        "prompts": ROWS[0],
+        "demonstrations": {"id": "g", "text": "Why?", "labeler_id": "l", "completion": "So."},
+        "comparisons": {
+            "id": "g", "prompt_id": "p", "labeler_id": "l", "completions": [{"text": "x"}, {"text": "y"}], "ranks": [1, 1],
+        },
+    }[kind]  # fmt: skip
+    fine, bad = tmp_path / "fine.jsonl", tmp_path / "bad.jsonl"
+    fine.write_text(json.dumps(good | {"id": "other"}) + "\n")
+    bad.write_text(json.dumps(good) + "\n" + (row if isinstance(row, str) else json.dumps(row)) + "\n")
+    with pytest.raises(ValueError, match=message):
+        add(kind, [fine, bad], tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_missing_files_wrong_kinds_and_used_ids_are_refused(tmp_path):
+    write_jsonl(tmp_path / "one.jsonl", ROWS)
+    write_jsonl(tmp_path / "two.jsonl", [ROWS[0] | {"text": "Other?"}])
+    with pytest.raises(ValueError, match="does not exist"):
+        add("prompts", [tmp_path / "none.jsonl"], tmp_path / "raw")
+    with pytest.raises(ValueError, match="allowed: prompts"):
+        add("images", [tmp_path / "one.jsonl"], tmp_path / "raw")
+    add("prompts", [tmp_path / "one.jsonl"], tmp_path / "raw")
+    with pytest.raises(ValueError, match="already used in one-"):
+        add("prompts", [tmp_path / "two.jsonl"], tmp_path / "raw")
