@@ -51,7 +51,7 @@ plugin = Plugin()
 
 def with_full_name(argv: list[str], known: Collection[str]) -> list[str]:
     """argv, where the deployment that `prefect deployment ...` names gets its flow's name before it."""
-    is_prefect = Path(argv[0]).stem in ("prefect", "__main__")
+    is_prefect = Path(argv[0]).stem in ("prefect", "-m")  # python -m prefect
     if not is_prefect or argv[1:2] != ["deployment"] or argv[2:3] == ["ls"]:  # ls takes flow names
         return argv
     for i, word in enumerate(argv[2:], start=2):

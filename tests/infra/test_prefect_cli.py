@@ -34,6 +34,7 @@ KNOWN = ["rlhf-iteration", "sample"]
 )
 def test_bare_names(typed, becomes):
     assert prefect_cli.with_full_name(["/venv/bin/prefect", *typed.split()], KNOWN)[1:] == becomes.split()
+    assert prefect_cli.with_full_name(["-m", *typed.split()], KNOWN)[1:] == becomes.split()
     other = ["/venv/bin/rlhf", *typed.split()]
     assert prefect_cli.with_full_name(other, KNOWN) == other
 
