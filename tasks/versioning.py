@@ -95,7 +95,7 @@ def checkout_round(number: int, params: VersioningParams, root: Path | None = No
 
     text = registry.data_version(number)
     if ((root or Path.cwd()) / "data").exists() and not is_clean(params, root):
-        raise ValueError("data/ has changes that no version keeps: a round keeps them, or undo them")
+        raise ValueError("data/ has changes that no version keeps: `rlhf data snapshot` keeps them")
     return materialize(text, params, root)
 
 
