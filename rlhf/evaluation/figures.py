@@ -75,6 +75,8 @@ def names(report: Report) -> dict[str, str]:
         "best_of_n": f"SFT, best of {evaluation.get('best_of_n', 'n')} by RM",
         "policy": "policy",
         "champion": "champion",
+        "ppo": "PPO",
+        "ppo_ptx": "PPO-ptx",
     }
 
 
