@@ -60,6 +60,6 @@ def iterate(round: Progress) -> dict[str, Any]:
     policy = round.does(train_policy, data, rl_start, reward_model)
     evaluation = round.does(evaluate, data, base, chosen_sft, rl_start, reward_model, policy)
 
-    round.does(gate, policy, evaluation)
-    round.does(write_report)
+    decision = round.does(gate, policy, evaluation)
+    round.does(write_report, decision, round.rows)
     return round.ends("finished")

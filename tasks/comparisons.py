@@ -73,7 +73,8 @@ def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
         }
 
     files = split(data, "pretraining_train.parquet", "pretraining_valid.parquet") | {
-        "samples": samples.figures["files"]["samples.jsonl"]}
+        "samples": samples.figures["files"]["samples.jsonl"]
+    }
     return stage.run(
         this,
         "rank",

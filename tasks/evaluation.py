@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Any
 
 from rlhf.evaluation.gate import decide
+from rlhf.records import read_jsonl
 from tasks import promotion, registry, stage
 from tasks.data import split
 from tasks.registry import ModelRef, StageRef
+from tasks.report import SHOWN
 from tasks.sft import model_ref
 from tasks.stage import Outcome, Round, stage_task
 
@@ -49,7 +52,9 @@ def evaluate(
     def publish(done: Outcome) -> None:
         path = done.out / "evaluation.json"
         done.figures["evaluation"] = json.loads(path.read_text(encoding="utf-8"))
+        done.figures["shown"] = list(islice(read_jsonl(done.out / "samples.jsonl"), SHOWN))
         done.run.log_artifact(path)
+        done.run.log_artifact(done.out / "samples.jsonl")  # redacted by the job
 
     files = split(data, "prompts_test.parquet", "pretraining_train.parquet", "pretraining_valid.parquet")
     return stage.run(

@@ -2,21 +2,97 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from tasks import registry
+from tasks import registry, stage
+from tasks.registry import StageRef
 from tasks.stage import Round, stage_task
-from tasks.tracking import home
+from tasks.tracking import client, home
+
+SHOWN = 12  # prompts whose answers are kept for the page
 
 
 @stage_task(name="write-report")
-def write_report(this: Round) -> str:
-    """Renders the page of a round from the figures of its stages; returns its path."""
+def write_report(this: Round, decision: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Renders the page of a round from the figures of its stages; returns its path.
+
+    decision: the gate's. rows: the closing table. A page stands where every stage came from the cache.
+    """
     path = page_path(this.number)
+    if path.is_file() and all(row["cached"] for row in rows):
+        return str(path)
+    from rlhf.evaluation.report import figures, page
+
+    report = gather(this, decision, rows)
+    text = page(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+    client().log_text(this.run_id, text, "report.html")
+    for name, picture in figures(report).items():
+        client().log_figure(this.run_id, picture, f"figures/{name}.svg")
+    stage.say(f"report: {path}")
     return str(path)
 
 
+def gather(this: Round, decision: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
+    """The page's data (rlhf.evaluation.report.Report) out of what the stages registered."""
+    done = registry.stages(this.run_id)
+    evaluation, ppo, rm = done["evaluate"], done["ppo"], done["reward_model"]
+    return {
+        "round": this.number,
+        "made": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "policy": str(ppo.model),
+        "evaluation": evaluation.figures["evaluation"],
+        "gate": decision,
+        "samples": evaluation.figures["shown"],
+        "ppo": ppo.figures["series"],
+        "reward_model": {**rm.figures, "metrics": rm.figures["series"]},
+        "ranking": done["rank"].figures,
+        "funnel": {
+            name: done["curate"].figures[name] for name in ("prompts", "demonstrations", "pretraining")
+        },
+        "history": history(this),
+        "stages": rows,
+        "lineage": lineage(this, done),
+    }
+
+
+def history(this: Round) -> list[dict[str, Any]]:
+    """[{round, win_rate: [low, mid, high]}] of every round that was evaluated."""
+    found = []
+    for ref in registry.rounds():
+        evaluated = registry.stages(ref.run_id).get("evaluate")
+        if evaluated and ref.round <= this.number:
+            names = ("win_rate_low", "win_rate", "win_rate_high")
+            found.append({"round": ref.round, "win_rate": [evaluated.figures[name] for name in names]})
+    return found
+
+
+def lineage(this: Round, done: dict[str, StageRef]) -> dict[str, str]:
+    """Which version of what the policy comes from."""
+    tags = done["ppo"].tags
+    ranked = done["reward_model"].tags
+    return {
+        "base": str(done["base"].model),
+        "sft": done["choose_sft"].figures["sft"],
+        "sampled": ", ".join(this.policies) or "SFT alone",
+        "comparisons of rounds": ", ".join(map(str, range(1, this.number + 1))),
+        "reward model": str(done["reward_model"].model),
+        "policy": str(done["ppo"].model),
+        "champion": this.champion or "none yet",
+        "data": ranked.get("rlhf.data", ""),
+        "git commit": tags.get("rlhf.git_commit", ""),
+        "parameters": tags.get("rlhf.params", "")[:12],
+    }
+
+
 def page_path(number: int) -> Path:
+    """.rlhf/reports/round-NNNN.html"""
     return home() / "reports" / f"round-{number:04d}.html"
 
 

@@ -82,7 +82,10 @@ class Progress:
         if state == "finished" and this.params.versioning.git == "commit":
             versioning.commit(f"Data of round {this.number}")
         status = {"finished": "FINISHED", "no fresh prompts": "KILLED"}.get(state, "RUNNING")
-        registry.finish_round(this.run_id, status, {STATE: state, TABLE: json.dumps(self.rows)})
+        tags = {STATE: state}
+        if not all(row["cached"] for row in self.rows):  # a look at a finished round keeps its times
+            tags[TABLE] = json.dumps(self.rows)
+        registry.finish_round(this.run_id, status, tags)
         return {"round": this.number, "state": state, "run_id": this.run_id, "table": self.rows}
 
 
@@ -103,23 +106,31 @@ def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[P
 def headline(ref: StageRef) -> str:
     """The one figure of a stage that its row in the table shows."""
     figures = ref.figures
-    for name, form in HEADLINES.get(ref.stage, ()):
-        if isinstance(figures.get(name), (int, float)):
-            return form.format(figures[name])
+    match ref.stage:
+        case "curate":
+            sets = {name: sum(figures[name]["sets"].values()) for name in ("prompts", "demonstrations")}
+            return f"{sets['prompts']} prompts, {sets['demonstrations']} demonstrations kept"
+        case "base":
+            return f"loss {figures['loss']:.2f} nats a token" if "loss" in figures else "imported"
+        case "sft" | "rl_start":
+            losses = figures.get("valid_loss") or []
+            return (
+                f"held-out loss {losses[-1]:.2f}" if losses else f"{figures['demonstrations']} demonstrations"
+            )
+        case "sample":
+            return f"{figures['completions']} completions of {figures['prompts']} prompts"
+        case "rank":
+            return f"labelers agree {figures['agreement']:.2f}" if "agreement" in figures else "by people"
+        case "reward_model":
+            return f"accuracy {figures['accuracy']:.3f}" if "accuracy" in figures else ""
+        case "choose_sft":
+            return f"epoch {figures['chosen']}"
+        case "ppo":
+            return f"KL {figures['kl']:.2f} nats a response"
+        case "evaluate":
+            low, mid, high = (figures[name] for name in ("win_rate_low", "win_rate", "win_rate_high"))
+            return f"beats SFT {mid:.2f} ({low:.2f}-{high:.2f})"
     return ""
-
-
-HEADLINES: dict[str, tuple[tuple[str, str], ...]] = {
-    "curate": (("prompts", "{} prompts"), ("kept", "{} records kept")),
-    "base": (("valid_loss", "loss {:.2f} nats a token"), ("loss", "loss {:.2f} nats a token")),
-    "sft": (("valid_loss", "loss {:.2f}"), ("loss", "loss {:.2f}")),
-    "rl_start": (("valid_loss", "loss {:.2f}"), ("loss", "loss {:.2f}")),
-    "sample": (("prompts", "{} prompts"),),
-    "rank": (("agreement", "agreement {:.2f}"), ("comparisons", "{} comparisons")),
-    "reward_model": (("accuracy", "accuracy {:.3f}"),),
-    "choose_sft": (("chosen", "epoch {}"),),
-    "ppo": (("kl", "KL {:.1f} nats a response"),),
-}
 
 
 def state(ref: RoundRef) -> str:

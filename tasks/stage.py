@@ -24,6 +24,7 @@ from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 
 from rlhf.params import Params
+from rlhf.records import read_jsonl
 from tasks import keys, registry, versioning
 from tasks.launch import run_job
 from tasks.profile import data_folder
@@ -40,6 +41,7 @@ BOOKKEEPING = (
     "*.tmp",
     "*.part",
 )
+POINTS = 400
 CACHED = "rlhf.cached"  # on a reference that came from the registry
 NETWORK = ("requests.", "urllib3.", "botocore.", "httpx.", "aiobotocore.", "aiohttp.")
 
@@ -174,7 +176,7 @@ def run(
         stage_run.follow(out / "metrics.jsonl")
         job = {"stage": stage, "out": str(out), "params": this.params.model_dump(mode="json")}
         figures = work(out) if work else run_job({**job, "inputs": inputs()}, this.params.compute)
-        outcome = Outcome(stage_run, out, dict(figures))
+        outcome = Outcome(stage_run, out, {**figures, "series": series(out / "metrics.jsonl")})
         publish(outcome)
         done = stage_run.finish(outcome.figures)
     _keep_log(out)
@@ -209,6 +211,19 @@ def _elsewhere(this: Round, stage: str, key: str, present: Callable[[StageRef], 
     if not present(done) and "data_dvc" in done.figures:
         versioning.materialize(done.figures["data_dvc"], this.params.versioning)
     return done
+
+
+def series(metrics: Path) -> list[dict[str, float]]:
+    """The lines of a job's metrics.jsonl, at most POINTS of them, evenly: what the report draws.
+
+    A step that a resumed job wrote again counts once, as it was written last.
+    """
+    if not metrics.is_file():
+        return []
+    lines = {line["step"]: line for line in read_jsonl(metrics)}
+    rows = [lines[step] for step in sorted(lines)]
+    every = max(1, -(-len(rows) // POINTS))
+    return rows[::-every][::-1]
 
 
 def title(stage: str) -> str:
