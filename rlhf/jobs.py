@@ -76,6 +76,11 @@ def main(argv: list[str]) -> int:
     import torch
 
     torch.set_num_threads(int(description.get("threads") or 1))
+    compute = job.params.compute
+    if compute.launcher == "deepspeed" and "WORLD_SIZE" in os.environ and not compute.uses_gpu():
+        from rlhf.training import distributed
+
+        distributed.without_compiling()
     try:
         figures = importlib.import_module(STAGES[job.stage]).run(job)
     except ValueError as error:

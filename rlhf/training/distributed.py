@@ -22,6 +22,16 @@ def start() -> None:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def without_compiling() -> None:
+    """DeepSpeed on CPU exchanges by gloo alone.
+
+    Its shared-memory kernel would be compiled at the first use: minutes, and a C++ compiler to find.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def all_reduce_gradients(model: torch.nn.Module) -> None:
     """Average gradients over the processes, in one flat exchange."""
     if world_size() == 1:
