@@ -226,20 +226,14 @@ def _stop_leaks(sets: dict[str, list[Record]], funnels: dict[str, Funnel]) -> No
         texts += [row["messages"][-1]["content"] for row in sets[name]]
     asked = HeldOut(texts, names)
     documents = [row["text"] for row in sets["pretraining_valid"]]
-    written = HeldOut(documents, ["pretraining_valid"] * len(documents))
-    for kind, held_out in (
-        ("demonstrations", (asked,)),
-        ("prompts", (asked,)),
-        ("pretraining", (asked, written)),
-    ):
+    written = HeldOut(texts + documents, names + ["pretraining_valid"] * len(documents))
+    for kind, held_out in (("demonstrations", asked), ("prompts", asked), ("pretraining", written)):
         used = {
             fold(row["messages"][-1]["content"]) for row in sets["demonstrations_train"] if kind == "prompts"
         }
 
-        def judge(
-            row: Record, held_out: tuple[HeldOut, ...] = held_out, used: set[str] = used
-        ) -> Record | None:
-            against = next((name for held in held_out if (name := held.match(_texts(row)))), None)
+        def judge(row: Record, held_out: HeldOut = held_out, used: set[str] = used) -> Record | None:
+            against = held_out.match(_texts(row))
             if against:
                 return {"reason": f"repeats a text of {against}", "against": against}
             if used and fold(row["messages"][-1]["content"]) in used:

@@ -10,6 +10,8 @@ from typing import Any
 
 def fold(text: str) -> str:
     """NFKC, case-folded, runs of white space as one space, none at the ends."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 

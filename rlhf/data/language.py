@@ -37,10 +37,10 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     """
     line = " ".join(text[-MAX_CHARACTERS:].split())
     words = fold(line).translate(_PUNCTUATION).split()
-    letters = sum(char.isalpha() * (1 if char.isascii() else 3) for char in line)  # CJK says more in less
-    if letters < 8 or (len(words) < 3 and line.isascii()):
+    if (len(words) < 3 and line.isascii()) or ("en" in languages and reads_english(words)):
         return None
-    if "en" in languages and reads_english(words):
+    letters = sum(char.isalpha() * (1 if char.isascii() else 3) for char in line)  # CJK says more in less
+    if letters < 8:
         return None
     ranked = _detector().detect(line.lower() if line.isupper() else line, model="lite", k=5)
     allowed = sum(found["score"] for found in ranked if found["lang"] in languages)

@@ -48,8 +48,11 @@ class HeldOut:
             [known.get(word) or known.setdefault(word, _hash(word)) for word in words], np.uint64
         )
         with np.errstate(over="ignore"):
-            windows = np.lib.stride_tricks.sliding_window_view(values, RUN)
-            return (windows * _MULTIPLIERS).sum(axis=1, dtype=np.uint64)
+            last = len(values) - RUN + 1
+            mixed = values[:last] * _MULTIPLIERS[0]
+            for at in range(1, RUN):
+                mixed += values[at : at + last] * _MULTIPLIERS[at]
+            return mixed
 
     def match(self, parts: Iterable[str]) -> str | None:
         """The name of a held-out text that a training text, given as its parts, contains; else None."""
@@ -58,7 +61,10 @@ class HeldOut:
             at = self.whole.get(part)
             if at is not None:
                 return self.names[at]
-        found = np.unique(np.concatenate([self._runs(part) for part in folded]))
+        runs = [found for part in folded if len(found := self._runs(part))]
+        if not runs:
+            return None
+        found = np.unique(np.concatenate(runs))
         left = np.searchsorted(self._hashes, found, "left")
         right = np.searchsorted(self._hashes, found, "right")
         hit = right > left
