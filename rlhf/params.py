@@ -72,7 +72,7 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        8000, ge=1, description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)"
+        5000, ge=1, description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)"
     )
     lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
     batch: int = Field(32, ge=1, description="demonstrations a step")
