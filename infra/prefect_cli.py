@@ -43,7 +43,10 @@ class Plugin:
     def setup_environment(self, *, ctx: HookContext) -> SetupResult:
         """The variables Prefect sets for this process and its children."""
         sys.argv[:] = with_full_name(sys.argv, deployments(Path("prefect.yaml")))
-        return SetupResult(environment(os.environ, ctx.api_url))
+        given = environment(os.environ, ctx.api_url)
+        if "PREFECT_HOME" in given:  # Prefect makes the folder, but not the one around it
+            Path(given["PREFECT_HOME"]).parent.mkdir(parents=True, exist_ok=True)
+        return SetupResult(given)
 
 
 plugin = Plugin()

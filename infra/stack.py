@@ -102,6 +102,7 @@ def worker(pool: str) -> None:
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         if not env.get(name):
             raise ValueError(f"{name} is not set, and no local stack is up here: whose worker is this?")
+    home().mkdir(parents=True, exist_ok=True)
     os.execve(sys.executable, [sys.executable, "-m", *_worker(pool)], {**env, **_settings()})
 
 
@@ -109,6 +110,7 @@ def _settings() -> dict[str, str]:
     return {
         **stack_file.QUIET,
         "PREFECT_HOME": str(home() / "prefect"),
+        "PREFECT_PLUGINS_ENABLED": "false",  # infra/prefect_cli.py has nothing to add to these settings
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",  # flows run in this environment, as it is
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners would outlive the server
