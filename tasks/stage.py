@@ -192,13 +192,13 @@ def _elsewhere(this: Round, stage: str, key: str, present: Callable[[StageRef], 
     """Runs the stage's deployment and finds what it registered; its files under data/ come by DVC."""
     name = DEPLOYMENTS[stage]
     say(f"{title(stage)}: runs as the deployment {name}")
-    parameters = {
+    at = {
         "round": this.number,
         "run_id": this.run_id,
         "params": this.params.model_dump(mode="json"),
         "data_version": versioning.snapshot(this.params.versioning).text,
     }
-    ended = run_deployment(f"{name}/{name}", parameters=parameters, poll_interval=2)
+    ended = run_deployment(f"{name}/{name}", parameters={"at": at}, poll_interval=2)
     if ended.state is None or not ended.state.is_completed():
         said = ended.state.message if ended.state else "no state"
         raise RuntimeError(f"the deployment {name} did not complete: {said}")
