@@ -72,7 +72,9 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        5000, ge=1, description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)"
+        5000,
+        ge=1,
+        description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )
     lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
     batch: int = Field(32, ge=1, description="demonstrations a step")
@@ -112,29 +114,29 @@ class RewardModelParams(Section):
         description="sft, base, or a Hugging Face directory: what the RM starts from; its size may differ from the policy's",
     )
     epochs: int = Field(1, ge=1, description="paper: 1; more overfits")
-    lr: float = Field(3e-4, gt=0, description="cosine to 10 % (paper: 9e-6)")
+    lr: float = Field(1e-3, gt=0, description="cosine to 10 % (paper: 9e-6)")
     batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
     max_tokens: int = Field(256, ge=16)
 
 
 class PPOParams(Section):
     start: Literal["rl-start", "champion"] = "rl-start"
-    episodes: int = Field(5120, ge=1, description="paper: 256,000")
+    episodes: int = Field(3840, ge=1, description="paper: 256,000")
     batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
     minibatch: int = Field(64, ge=1, description="paper: 64")
     inner_epochs: int = Field(1, ge=1, description="paper: 1")
     lr: float = Field(
-        1e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)"
+        2e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)"
     )
-    value_lr: float = Field(3e-4, gt=0, description="paper: 9e-6")
-    warmup: int = Field(10, ge=0, description="iterations from one tenth of the rate (paper: 10)")
+    value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
+    warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
     kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
     ptx_coef: float = Field(
-        0.5,
+        2.0,
         ge=0,
         description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)",
     )
-    ptx_ratio: float = Field(0.5, ge=0, description="pretraining rows an episode (paper: 8)")
+    ptx_ratio: float = Field(1.0, ge=0, description="pretraining rows an episode (paper: 8)")
     ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
     microbatch_tokens: int = Field(
         8192, ge=1, description="padded tokens a forward pass; changes memory and speed, not the update"
@@ -158,9 +160,13 @@ class PPOParams(Section):
     missing_eos_penalty: float = Field(
         0.0, ge=0, description="subtracted from the score of a response without EOS"
     )
-    ema: float = Field(0.992, ge=0, lt=1, description="per iteration (paper: 0.992)")
+    ema: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="decay per iteration (paper: 0.992, over 500 iterations; the default has 30)",
+    )
     max_grad_norm: float = Field(1.0, gt=0)
-    checkpoint_every: int = Field(10, ge=1, description="iterations")
 
 
 class EvaluationParams(Section):

@@ -56,17 +56,13 @@ def run(job: Job) -> dict[str, Any]:
         raise ValueError(
             "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
         )
-    random.Random(job.params.seed).shuffle(train)
     device = "cuda" if compute.uses_gpu() else "cpu"
     scorer = Scorer(rm.model.to(device))
     scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0)
-    batches = [
-        train[i : i + params.batch]
-        for _ in range(params.epochs)
-        for i in range(0, len(train) - params.batch + 1, params.batch)
-    ] or [train]
+    draw = random.Random(job.params.seed)
+    batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
     for step, batch in enumerate(progress(batches, "reward model", job.is_main)):
         for group in optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
@@ -83,6 +79,23 @@ def run(job: Job) -> dict[str, Any]:
         if job.is_main:
             directories.save(rm.model, rm.tokenizer, job.out / "model")
     return figures
+
+
+def length_grouped(rankings: list[Ranked], size: int, draw: random.Random) -> list[list[Ranked]]:
+    """Every ranking once, in batches of `size` prompts of like length, batches in an order by chance.
+
+    A last batch that is not full is left out, unless it is the only one.
+    """
+    order = draw.sample(rankings, len(rankings))
+    chunk = 16 * size  # sorted within chunks, so that batches differ from epoch to epoch
+    order = [r for at in range(0, len(order), chunk) for r in sorted(order[at : at + chunk], key=length)]
+    batches = [order[at : at + size] for at in range(0, len(order) - size + 1, size)] or [order]
+    return draw.sample(batches, len(batches))
+
+
+def length(ranked: Ranked) -> int:
+    """Tokens of the prompt with its longest completion."""
+    return len(ranked.prompt) + max(map(len, ranked.responses))
 
 
 def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> tuple[float, float]:
@@ -118,8 +131,11 @@ def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ra
                     ],
                     record["ranks"],
                 )
-                fits = len(ranked.prompt) + max(map(len, ranked.responses)) <= max_tokens
-                if fits and all(ranked.responses) and has_untied_pair(torch.tensor(ranked.ranks)):
+                if (
+                    all(ranked.responses)
+                    and length(ranked) <= max_tokens
+                    and has_untied_pair(torch.tensor(ranked.ranks))
+                ):
                     splits[record.get("split", "train")].append(ranked)
     return splits["train"], splits["valid"]
 
