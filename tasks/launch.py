@@ -141,7 +141,7 @@ def _run(command: list[str], out: Path, env: dict[str, str], on_start: Callable[
                 process.wait(timeout=15)
             if process.poll() is None:
                 process.kill()
-                process.wait()
+            if process.wait() < 0:  # killed itself: what it guarded may be alive
                 guard.end_all(guard.MARK, mark)
             process.stdout.close()
 

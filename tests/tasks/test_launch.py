@@ -150,6 +150,16 @@ def test_an_exception_in_the_task_ends_the_job(tmp_path):
     assert not running(read_pid(tmp_path / "out" / "pid-0"))
 
 
+def test_the_guard_killed(tmp_path):
+    def on_start(pid):
+        read_pid(tmp_path / "out" / "pid-0")
+        os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(RuntimeError, match="exit status -9"):
+        launch.run_job(job(tmp_path / "out", seconds=600), ComputeParams(), on_start=on_start)
+    assert not running(read_pid(tmp_path / "out" / "pid-0"))
+
+
 def test_the_same_job_twice_at_once_is_refused(tmp_path):
     out = tmp_path / "out"
     flow = start_flow(out, "inline", 1)
