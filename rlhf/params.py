@@ -121,7 +121,7 @@ class RewardModelParams(Section):
 
 class PPOParams(Section):
     start: Literal["rl-start", "champion"] = "rl-start"
-    episodes: int = Field(3840, ge=1, description="paper: 256,000")
+    episodes: int = Field(5120, ge=1, description="paper: 256,000")
     batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
     minibatch: int = Field(64, ge=1, description="paper: 64")
     inner_epochs: int = Field(1, ge=1, description="paper: 1")
@@ -130,13 +130,13 @@ class PPOParams(Section):
     )
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
-    kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
+    kl_coef: float = Field(0.16, ge=0, description="beta, per token (paper: 0.02)")
     ptx_coef: float = Field(
         2.0,
         ge=0,
         description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)",
     )
-    ptx_ratio: float = Field(1.0, ge=0, description="pretraining rows an episode (paper: 8)")
+    ptx_ratio: float = Field(0.6, ge=0, description="pretraining rows an episode (paper: 8)")
     ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
     microbatch_tokens: int = Field(
         8192, ge=1, description="padded tokens a forward pass; changes memory and speed, not the update"
@@ -164,7 +164,7 @@ class PPOParams(Section):
         0.9,
         ge=0,
         lt=1,
-        description="decay per iteration (paper: 0.992, over 500 iterations; the default has 30)",
+        description="decay per iteration (paper: 0.992, over 500 iterations; the default has 40)",
     )
     max_grad_norm: float = Field(1.0, gt=0)
 
