@@ -56,12 +56,32 @@ def train_reward_model(
 
 
 def _brought(this: Round) -> list[dict[str, Any]]:
-    """Comparisons under data/raw that belong to no round of this pipeline."""
+    """Comparisons under data/raw that are no round's: they train the reward model beside the rounds'.
+
+    ValueError where one has no messages and names a prompt that no round sampled.
+    """
     added = sorted((this.raw / "comparisons").glob("*.jsonl"))
     if not added:
         return []
-    ours = {row["id"] for path in this.folder.parent.glob("*/samples.jsonl") for row in read_jsonl(path)}
-    return [row for path in added for row in read_jsonl(path) if row["id"] not in ours]
+    rounds = this.folder.parent
+    ours = {row["id"] for path in rounds.glob("*/comparisons.jsonl") for row in read_jsonl(path)}
+    asked = {
+        row["prompt_id"]: row["messages"]
+        for path in rounds.glob("*/samples.jsonl")
+        for row in read_jsonl(path)
+    }
+    found = []
+    for path in added:
+        for row in read_jsonl(path):
+            if row["id"] in ours:
+                continue
+            if "messages" not in row and row["prompt_id"] not in asked:
+                raise ValueError(
+                    f"{path}: comparison {row['id']} has no messages, and no round sampled prompt {row['prompt_id']}"
+                )
+            prompt = {} if "messages" in row else {"messages": asked[row["prompt_id"]]}
+            found.append({"split": "train", "round": 0, **row, **prompt})
+    return found
 
 
 def _write(this: Round, brought: list[dict[str, Any]]) -> list[str]:

@@ -19,25 +19,37 @@ def to_rank(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def ranked(samples: Iterable[dict[str, Any]], rankings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The comparisons of `samples` that `rankings` rank; rankings of anything else are left out.
 
-    One comparison a labeler and prompt: the last one counts. ValueError, naming the id, where a ranking's
-    completions are not the ones that were sampled.
+    A ranking belongs to a sample by its id, or by round and prompt_id, so that several labelers may rank one
+    prompt under ids of their own. ValueError, naming the id, where its completions are not the sampled ones.
     """
-    known = {row["id"]: row for row in samples}
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    by_id = {row["id"]: row for row in samples}
+    by_prompt = {(row["round"], row["prompt_id"]): row for row in by_id.values()}
+    found: dict[str, dict[str, Any]] = {}
     for ranking in rankings:
-        row = known.get(ranking.get("id", ""))
-        if row is None or not ranking.get("ranks"):
-            continue
-        texts = [completion["text"] for completion in ranking["completions"]]
-        if sorted(texts) != sorted(completion["text"] for completion in row["completions"]):
-            raise ValueError(
-                f"comparison {row['id']}: its completions are not the ones that were sampled for this round"
-            )
-        left = list(zip(texts, ranking["ranks"], strict=True))
-        ranks = []
-        for completion in row["completions"]:
-            place = next(n for n, (text, _) in enumerate(left) if text == completion["text"])
-            ranks.append(left.pop(place)[1])
-        labeler = ranking.get("labeler_id") or "unknown"
-        found[row["id"], labeler] = {**row, "labeler_id": labeler, "ranks": ranks}
+        row = by_id.get(ranking["id"]) or by_prompt.get((ranking.get("round"), ranking.get("prompt_id")))
+        if row is not None:
+            ranks = _in_order(row, ranking)
+            found[ranking["id"]] = {
+                **row,
+                "id": ranking["id"],
+                "labeler_id": ranking["labeler_id"],
+                "ranks": ranks,
+            }
     return [found[name] for name in sorted(found)]
+
+
+def _in_order(row: dict[str, Any], ranking: dict[str, Any]) -> list[int]:
+    """The ranking's ranks in the order in which the sample has its completions."""
+    left = [
+        (completion["text"], rank)
+        for completion, rank in zip(ranking["completions"], ranking["ranks"], strict=True)
+    ]
+    ranks = []
+    for completion in row["completions"]:
+        place = next((n for n, (text, _) in enumerate(left) if text == completion["text"]), None)
+        if place is None:
+            break
+        ranks.append(left.pop(place)[1])
+    if left or len(ranks) != len(row["completions"]):
+        raise ValueError(f"comparison {ranking['id']}: its completions are not the ones that were sampled")
+    return ranks

@@ -115,9 +115,8 @@ class Clone:
 def make_clone(tmp_path_factory):
     def make(name: str) -> Clone:
         folder = tmp_path_factory.mktemp(name)
-        shutil.copytree(
-            ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local")
-        )
+        left = shutil.ignore_patterns("tmp", "cache", "config.local")
+        shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=left)
         shutil.copy(ROOT / ".dvcignore", folder)
         shutil.copy(ROOT / "tests" / "tiny.yaml", folder / "params.yaml")
         git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.org"]
@@ -127,11 +126,6 @@ def make_clone(tmp_path_factory):
         return Clone(folder)
 
     return make
-
-
-@pytest.fixture
-def clone(make_clone, request) -> Clone:
-    return make_clone(request.node.name[:20])
 
 
 def little_data(raw: Path, seed: int = 0) -> None:

@@ -1,0 +1,312 @@
+"""Rounds in order: what runs, what comes from the cache, what the next round begins from.
+
+MLflow, DVC and curation are real. Of the other jobs only the products are, made in no time, and they depend
+on what the job was given, as the real ones do. Prefect's engine is left out: test_prefect.py has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect import Task
+
+from rlhf.data import curate
+from rlhf.jobs import Job
+from rlhf.params import Params, load
+from rlhf.records import read_jsonl, write_jsonl
+
+
+class Jobs:
+    """Stands for tasks.launch.run_job: `ran` lists the stages it was asked for; `breaks` fails a stage once."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.inputs: dict[str, dict] = {}
+        self.breaks: str | None = None
+        self.chosen = 2
+
+    def __call__(self, job, compute, *, on_start=None):
+        stage, out = job["stage"], Path(job["out"])
+        self.ran.append(stage)
+        self.inputs[stage] = job["inputs"]
+        if stage == self.breaks:
+            self.breaks = None
+            raise RuntimeError(f"{stage} broke")
+        (out / "metrics.jsonl").write_text('{"step": 1, "time": 1.0, "reward": 0.5, "kl": 0.1}\n')
+        figures = getattr(self, stage)(
+            Job(stage, out, job["inputs"], Params.model_validate(job["params"])), job
+        )
+        (out / "result.json").write_text(json.dumps(figures))
+        return figures
+
+    def curate(self, job, given):
+        return curate.run(job)
+
+    def base(self, job, given):
+        model(job.out / "model", given)
+        return {"loss": 3.0}
+
+    def sft(self, job, given):
+        for epoch in range(1, job.params.sft.epochs + 1):
+            model(job.out / f"epoch-{epoch}", [epoch, given["params"]["sft"]])
+        return {"demonstrations": 1, "valid_loss": [2.0]}
+
+    def rl_start(self, job, given):
+        model(job.out / "model", given["params"]["sft"])
+        return {"demonstrations": 1}
+
+    def sample(self, job, given):
+        used = {row["prompt_id"] for path in job.inputs["used"] for row in read_jsonl(path)}
+        writers = [writer["version"] for writer in job.inputs["writers"]]
+        rows = []
+        for number in range(8):
+            prompt = f"p{job.inputs['round'] if not self.exhausted else 1}-{number}"
+            if prompt in used:
+                continue
+            texts = [
+                {"text": f"answer {n}", "model_version": v, "ended": True}
+                for n, v in enumerate([*writers, writers[0]])
+            ]
+            rows.append(
+                {
+                    "id": f"r{job.inputs['round']}-{prompt}",
+                    "prompt_id": prompt,
+                    "messages": [{"role": "user", "content": f"Say {number}"}],
+                    "round": job.inputs["round"],
+                    "split": "train",
+                    "completions": texts,
+                }
+            )
+        write_jsonl(job.out / "samples.jsonl", rows)
+        return {"prompts": len(rows), "completions": 2 * len(rows)}
+
+    exhausted = False
+
+    def rank(self, job, given):
+        rows = [
+            {
+                **row,
+                "id": row["id"] + "-00",
+                "labeler_id": "l0",
+                "ranks": list(range(1, len(row["completions"]) + 1)),
+            }
+            for row in read_jsonl(job.inputs["samples"])
+        ]
+        write_jsonl(job.out / "comparisons.jsonl", rows)
+        return {"agreement": 0.75}
+
+    def reward_model(self, job, given):
+        model(job.out / "model", [Path(path).read_text() for path in job.inputs["comparisons"]])
+        return {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7}
+
+    def choose_sft(self, job, given):
+        epochs = sorted(path.name for path in job.path("sft").iterdir())
+        assert epochs == [f"epoch-{n}" for n in range(1, job.params.sft.epochs + 1)]
+        model(job.out / "model", self.chosen)
+        return {"chosen": self.chosen, "scores": [0.0, 1.0]}
+
+    def ppo(self, job, given):
+        model(job.out / "model", given["params"]["ppo"])
+        model(job.out / "model" / "ema", given["params"]["ppo"])
+        return {"kl": 2.0, "reward": 1.0}
+
+    def evaluate(self, job, given):
+        assert all((Path(path) / "config.json").is_file() for path in job.inputs["policies"].values())
+        (job.out / "evaluation.json").write_text(json.dumps({"prompts": 4, "policies": {}}))
+        write_jsonl(job.out / "samples.jsonl", [])
+        figures = {"win_rate": 0.6, "win_rate_low": 0.55, "win_rate_high": 0.65, "kl": 2.0, "tax": 0.1}
+        return figures | ({"champion_win_rate_low": 0.5} if "champion" in job.inputs["policies"] else {})
+
+
+def model(folder: Path, given: object) -> None:
+    """The least that counts as a model directory; its bytes depend on what it was made of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    weights = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).digest()
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+@pytest.fixture(scope="module")
+def patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def jobs(make_clone, patch):
+    """A clone to stand in, and the jobs that its rounds start. The tests of this module go on from each other."""
+    clone = make_clone("rounds")
+    patch.chdir(clone.folder)
+    patch.setenv("RLHF_HOME", str(clone.folder / ".rlhf"))
+    from tasks import stage
+
+    jobs = Jobs()
+    patch.setattr(stage, "run_job", jobs)
+    patch.setattr(Task, "__call__", lambda self, *args: self.fn(*args))
+    return jobs
+
+
+@pytest.fixture
+def run(jobs):
+    """run(setting...) -> (the flow's result, the stages that ran for it)."""
+    from flows.rlhf_iteration import rlhf_iteration
+
+    def once(*settings: str, round: int | None = None):
+        jobs.ran.clear()
+        params = load("params.yaml", settings=settings).model_dump(mode="json")
+        return rlhf_iteration.fn(params=params, round=round), list(jobs.ran)
+
+    return once
+
+
+STAGES = [
+    "curate",
+    "base",
+    "sft",
+    "rl_start",
+    "sample",
+    "rank",
+    "reward_model",
+    "choose_sft",
+    "ppo",
+    "evaluate",
+]
+
+
+def test_a_broken_round_goes_on_where_it_stopped(run, jobs):
+    from tasks import registry
+
+    jobs.breaks = "reward_model"
+    with pytest.raises(RuntimeError, match="reward_model broke"):
+        run()
+    assert registry.rounds()[0].status == "FAILED"
+    result, ran = run()
+    assert (result["round"], result["state"]) == (1, "finished")
+    assert ran == STAGES[6:], "what had finished is not run again"
+    assert [ref.round for ref in registry.rounds()] == [1]
+    assert registry.rounds()[0].status == "FINISHED"
+
+
+def test_what_a_round_leaves(run, jobs):
+    from tasks import registry, versioning
+
+    assert registry.aliases("policy") == {"candidate": 1}
+    assert registry.aliases("sft") == {"chosen": 1}
+    tags = registry.version_tags(registry.resolve("policy", 1))
+    assert tags["rlhf.parent.reward_model"] == "reward-model/1"
+    assert tags["rlhf.gate"] == "passed"
+    assert {"rlhf.data", "rlhf.params", "rlhf.git_commit", "rlhf.flow_run"} <= tags.keys()
+    assert registry.version_tags(registry.resolve("reward-model", 1))["rlhf.comparisons"] == "1"
+    assert registry.data_version(1) == Path("data.dvc").read_text()
+    assert versioning.is_clean(Params().versioning)
+    assert Path(".rlhf/reports/round-0001.html").is_file()
+    assert not list(Path(".rlhf/work").glob("*-*/result.json")), "finished work is in the registry alone"
+
+
+def test_a_finished_round_again_is_cached(run):
+    result, ran = run(round=1)
+    assert ran == []
+    assert all(row["cached"] for row in result["table"])
+    assert [row["stage"].replace(" ", "_") for row in result["table"]] == STAGES
+
+
+def test_a_changed_parameter_runs_what_depends_on_it(run):
+    assert run("evaluation.prompts=3", round=1)[1] == ["evaluate"]
+    assert run("ppo.kl_coef=0.3", round=1)[1] == ["ppo", "evaluate"]
+    assert run("gate.max_kl=1", round=1)[1] == []
+
+
+def test_the_next_round_samples_the_newest_policies(run, jobs):
+    from tasks import promotion, registry
+
+    promotion.promote(1)
+    began = registry.aliases("policy")
+    result, ran = run()
+    assert result["round"] == 2
+    assert ran == STAGES[4:], "data, base and SFT come from the cache"
+    newest = f"policy/{began['candidate']}"
+    writers = {w["version"]: w["share"] for w in jobs.inputs["sample"]["writers"]}
+    assert writers.keys() == {newest, "policy/1", "sft/1"}
+    assert sum(writers.values()) == pytest.approx(1.0)
+    assert len(jobs.inputs["reward_model"]["comparisons"]) == 2
+    assert "champion" in jobs.inputs["evaluate"]["policies"]
+    prompts = [{row["prompt_id"] for row in read_jsonl(f"data/rounds/000{n}/samples.jsonl")} for n in (1, 2)]
+    assert not prompts[0] & prompts[1]
+    assert registry.aliases("policy")["candidate"] == max(registry.versions("policy"))
+
+
+def test_an_earlier_round_again_begins_from_what_it_began_from(run):
+    assert run(round=1)[1] == []
+    assert run(round=2)[1] == []
+
+
+def test_another_epoch_is_chosen_and_no_cache_is_lost(run, jobs):
+    from tasks import registry
+
+    jobs.chosen = 1
+    result, ran = run("comparisons.temperature=0.9", round=2)
+    assert "choose_sft" in ran
+    chosen = registry.aliases("sft")["chosen"]
+    assert chosen == 2 and registry.version_tags(registry.resolve("sft", 2))["rlhf.epoch"] == "1"
+    assert run(round=1)[1] == []
+    result, _ = run()
+    assert result["round"] == 3
+    assert "sft/2" in {w["version"] for w in jobs.inputs["sample"]["writers"]}
+
+
+def test_people_rank_through_a_file(run, jobs):
+    result, ran = run("comparisons.labeler=file")
+    assert (result["round"], result["state"]) == (4, "waiting for rankings")
+    assert ran == ["sample"]
+    assert run("comparisons.labeler=file")[1] == [], "nothing was ranked yet: it waits"
+    rows = list(read_jsonl("data/rounds/0004/to_rank.jsonl"))
+    rows = [row for row in rows[:4]]
+    for row in rows:
+        row["completions"].reverse()
+        row["labeler_id"] = "ann"
+        row["ranks"] = list(range(1, len(row["completions"]) + 1))
+    write_jsonl("ranked.jsonl", rows)
+    from rlhf.data import intake
+
+    intake.add("comparisons", ["ranked.jsonl"], "data/raw")
+    result, ran = run("comparisons.labeler=file")
+    assert (result["round"], result["state"]) == (4, "finished")
+    assert ran == ["reward_model", "choose_sft", "ppo", "evaluate"]
+    ours = list(read_jsonl("data/rounds/0004/comparisons.jsonl"))
+    assert len(ours) == 4
+    count = len(ours[0]["completions"])
+    assert ours[0]["ranks"] == list(range(count, 0, -1)), "ranks follow the completions as they were sampled"
+
+
+def test_no_fresh_prompts_ends_cleanly_and_prompts_make_it_go_on(run, jobs):
+    jobs.exhausted = True
+    result, ran = run()
+    assert (result["round"], result["state"], ran) == (5, "no fresh prompts", ["sample"])
+    assert run()[0]["round"] == 5
+    jobs.exhausted = False
+
+
+def test_rounds_out_of_order_are_refused(run):
+    for number, sentence in ((7, "the next is 6"), (6, "round 5 is unfinished")):
+        with pytest.raises(ValueError, match=sentence):
+            run(round=number)
+
+
+def test_two_rounds_never_run_at_once(run):
+    holds = "from tasks.lock import one_round_at_a_time as one\nwith one('a test'): print('held', flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout and other.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=rf"running already: a test, process {other.pid} on"):
+        run()
+    other.kill()
+    other.wait()
+    from tasks import lock
+
+    assert lock.holder() is None, "a lock whose owner was killed does not block"
