@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rlhf.evaluation.win_rate import text
 from rlhf.params import Params, load
 from tasks.launch import run_job
 
@@ -129,21 +130,24 @@ def stage(name: str, out: Path, inputs: dict[str, Any], params: Params) -> dict[
 
 
 def table(seeds: list[dict[str, Any]]) -> str:
+    """What --json says, for people."""
     lines = []
     for found in seeds:
+        accuracy, ceiling, kl = found["rm_accuracy"], found["rm_ceiling"], found["kl"][1]
         lines.append(
-            f"seed {found['seed']}: reward model {found['rm_accuracy']:.3f} (ceiling {found['rm_ceiling']:.3f}), KL {found['kl'][1]:.2f}"
+            f"seed {found['seed']}: reward model {accuracy:.3f} (ceiling {ceiling:.3f}), KL {kl:.2f}"
         )
         lines.append(f"  {'policy':<22}{'wins over SFT':<22}{'relevance':<11}{'distinct-2':<12}held-out loss")
-        for name, (low, mid, high) in found["win_rate_vs_sft"].items():
-            loss = found["pretraining_loss"].get(name)
+        for name, won in found["win_rate_vs_sft"].items():
+            relevance, distinct = found["relevance"][name], found["distinct_2"][name]
+            loss = found["pretraining_loss"].get(name) if name != "sft" else None
             lines.append(
-                f"  {name:<22}{f'{mid:.3f} ({low:.3f}-{high:.3f})':<22}{found['relevance'][name]:<11.3f}{found['distinct_2'][name]:<12.3f}"
-                + (f"{loss:.3f}" if loss is not None and name != "sft" else "")
+                f"  {name:<22}{text(won, 3):<22}{relevance:<11.3f}{distinct:<12.3f}"
+                + (f"{loss:.3f}" if loss else "")
             )
-        low, mid, high = found["ppo_ptx_minus_low_temperature"]
+        gain = text(found["ppo_ptx_minus_low_temperature"], 3)
         lines.append(
-            f"  PPO-ptx minus low temperature, paired: {mid:+.3f} ({low:+.3f} to {high:+.3f}); SFT's held-out loss {found['pretraining_loss']['sft']:.3f}"
+            f"  PPO-ptx minus low temperature, paired: {gain}; SFT's held-out loss {found['pretraining_loss']['sft']:.3f}"
         )
     return "\n".join(lines)
 

@@ -117,8 +117,8 @@ def test_whitened_values_have_mean_zero_and_sd_one(draw):
 
 def test_ranking_loss_is_the_mean_over_untied_pairs():
     scores, ranks = torch.tensor([0.3, -1.0, 2.0, 0.1]), torch.tensor([2, 3, 1, 2])
-    pairs = [(w, l) for w, l in itertools.permutations(range(4), 2) if ranks[w] < ranks[l]]
-    by_hand = sum(math.log1p(math.exp(float(scores[l] - scores[w]))) for w, l in pairs) / len(pairs)
+    pairs = [(w, x) for w, x in itertools.permutations(range(4), 2) if ranks[w] < ranks[x]]
+    by_hand = sum(math.log1p(math.exp(float(scores[x] - scores[w]))) for w, x in pairs) / len(pairs)
     assert len(pairs) == 5  # six pairs, one tied
     assert float(ranking_loss(scores, ranks)) == pytest.approx(by_hand, abs=1e-6)
     assert pairwise_accuracy(scores, ranks) == (5, 5)
