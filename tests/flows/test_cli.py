@@ -1,0 +1,116 @@
+"""The command line: what a person types wrong is one sentence and exit status 2, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import cli
+
+
+@pytest.fixture
+def rlhf(tmp_path, monkeypatch, capsys):
+    """rlhf("params show") -> (exit status, standard output, standard error), in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RLHF_HOME", str(tmp_path / ".rlhf"))
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rlhf", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "--set", "comparisons.k=-1"], "parameter comparisons.k is -1: input should be greater"),
+        (["run", "--set", "pp.lr=1"], "unknown parameter pp; did you mean ppo?"),
+        (["run", "--set", "ppo.learning_rate=1"], "unknown parameter ppo.learning_rate"),
+        (["run", "--set", "ppo.lr"], "--set ppo.lr: expected section.key=value"),
+        (["run", "--params", "absent.yaml"], "params file absent.yaml does not exist"),
+        (
+            ["export", "value-model"],
+            "there is no model 'value-model' (allowed: policy, reward-model, sft, base)",
+        ),
+        (["data", "add", "thoughts", "x.jsonl"], "there is no kind 'thoughts' of data"),
+        (["data", "add", "prompts", "absent.jsonl"], "absent.jsonl does not exist"),
+    ],
+)
+def test_a_mistake_is_one_sentence(rlhf, words, sentence):
+    status, out, err = rlhf(*words)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["run", "--round", "0"], ["runn"], ["export"], ["run", "--rounds", "1"]])
+def test_a_mistyped_command_is_usage(rlhf, words):
+    status, _, err = rlhf(*words)
+    assert status == 2
+    assert "Traceback" not in err
+
+
+def test_a_bad_record_names_file_and_line_and_nothing_is_added(rlhf):
+    completions = [{"text": "a", "model_version": "m"}, {"text": "b", "model_version": "m"}]
+    comparison = {"id": "c", "prompt_id": "p", "labeler_id": "l", "completions": completions}
+    for kind, line, field in (
+        ("demonstrations", json.dumps({"id": "d", "text": "Hello?", "labeler_id": "l"}), "completion"),
+        ("comparisons", json.dumps({**comparison, "ranks": [1]}), "1 ranks for 2 completions"),
+        ("prompts", "{not json", "JSON"),
+    ):
+        Path(f"{kind}.jsonl").write_text(line + "\n")
+        status, _, err = rlhf("data", "add", kind, f"{kind}.jsonl")
+        assert status == 2
+        assert f"{kind}.jsonl" in err and "1" in err and field in err
+        assert "nothing was added" in err
+        assert not Path("data/raw").exists()
+
+
+def test_records_are_added(rlhf):
+    Path("mine.jsonl").write_text(json.dumps({"id": "a", "user_id": "u", "text": "What is a tide?"}) + "\n")
+    status, out, _ = rlhf("data", "add", "prompts", "mine.jsonl")
+    assert status == 0
+    assert out.startswith("mine-") and out.endswith(".jsonl: 1\n")
+    assert len(list(Path("data/raw/prompts").glob("mine-*.jsonl"))) == 1
+
+
+def test_params_show_what_is_in_force(rlhf):
+    Path("params.yaml").write_text("ppo: {kl_coef: 0.3}\n")
+    status, out, _ = rlhf("params", "show", "--set", "ppo.lam=0.9")
+    assert status == 0
+    assert "kl_coef: 0.3" in out and "lam: 0.9" in out
+
+
+def test_there_is_nothing_yet(rlhf):
+    for words, sentence in (
+        (["export", "policy"], "there is no policy yet"),
+        (["chat"], "there is no policy yet"),
+        (["report"], "there is no report of round 1"),
+        (["rollback"], "there is no previous champion"),
+        (["data", "checkout", "1"], "round 1 keeps no data version"),
+    ):
+        status, _, err = rlhf(*words)
+        assert (status, sentence in err) == (2, True), err
+
+
+def test_debug_shows_where_it_rose(tmp_path):
+    command = [sys.executable, "-m", "flows.cli", "params", "show", "--set", "seed=-1", "--debug"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+
+
+def test_help_waits_for_nothing_heavy(tmp_path):
+    heavy = "import sys; sys.argv = ['rlhf', '--help']\nfrom flows import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    heavy += "print([m for m in ('torch', 'mlflow', 'prefect', 'polars', 'pydantic') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", heavy], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rstrip().endswith("[]"), done.stdout
