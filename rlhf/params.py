@@ -86,6 +86,12 @@ class SFTParams(Section):
         0.10, ge=0, lt=1, description="share of pretraining rows mixed in (paper: 0.10)"
     )
     weight_decay: float = Field(0.0, ge=0)
+    valid_demonstrations: int = Field(
+        500, ge=1, description="held-out demonstrations whose loss is measured after each epoch, at most"
+    )
+    choice_prompts: int = Field(
+        200, ge=1, description="held-out prompts on which the reward model chooses the epoch"
+    )
 
 
 class ComparisonsParams(Section):
@@ -117,6 +123,9 @@ class RewardModelParams(Section):
     lr: float = Field(1e-3, gt=0, description="cosine to 10 % (paper: 9e-6)")
     batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
     max_tokens: int = Field(256, ge=16)
+    bias_demonstrations: int = Field(
+        1000, ge=1, description="demonstrations that score 0 on average once the bias is set, at most"
+    )
 
 
 class PPOParams(Section):
@@ -175,6 +184,9 @@ class EvaluationParams(Section):
     low_temperature: float = Field(0.5, gt=0, description="of the low-temperature SFT control")
     best_of_n: int = Field(4, ge=2, description="n of the best-of-n control, chosen by the RM")
     bootstrap: int = Field(2000, ge=100, description="resamples of an interval")
+    loss_tokens: int = Field(
+        40_000, ge=1, description="tokens of held-out text on which the alignment tax is measured, at most"
+    )
 
 
 class GateParams(Section):

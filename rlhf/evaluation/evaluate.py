@@ -39,7 +39,6 @@ from rlhf.models.reward import load_reward_model
 from rlhf.records import write_jsonl
 
 CONTROLS = ("base", "sft", "sft_control", "sft_low_temperature", "best_of_n")
-PRETRAINING_TOKENS = 40_000  # of held-out text, for the alignment tax
 
 
 def run(job: Job) -> dict[str, float]:
@@ -102,7 +101,7 @@ def evaluate(
         for name, directory in policies.items():
             model, tokenizer = _open(directory, setting)
             losses[name] = pretraining_loss(
-                model, tokenizer, setting.texts, setting.context, max_tokens=PRETRAINING_TOKENS
+                model, tokenizer, setting.texts, setting.context, max_tokens=setting.params.loss_tokens
             )
             answers[name] = ask(name, model, tokenizer, judge, setting, bar)
             if name == "sft":

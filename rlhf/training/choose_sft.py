@@ -19,7 +19,8 @@ def run(job: Job) -> dict[str, Any]:
     """Stage `choose_sft`: out/model is the chosen epoch. inputs: sft (folder of epochs), reward_model, curated."""
     params = job.params
     rm = reward.load_reward_model(job.path("reward_model"))
-    chosen_prompts = [record["messages"] for record in prompts(job.path("curated"), "valid")[:200]]
+    records = prompts(job.path("curated"), "valid")[: params.sft.choice_prompts]
+    chosen_prompts = [record["messages"] for record in records]
     epochs = sorted(job.path("sft").glob("epoch-*"), key=lambda path: int(path.name.split("-")[1]))
     scores = []
     for epoch in progress(epochs, "choosing SFT", job.is_main):

@@ -168,7 +168,7 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
 
 def set_bias(rm: RewardModel, job: Job) -> float:
     """Set and return the bias that makes demonstrations score 0 on average (arXiv:2203.02155, 3.5)."""
-    chosen = demonstrations(job.path("curated"), "train")[:1000]
+    chosen = demonstrations(job.path("curated"), "train")[: job.params.reward_model.bias_demonstrations]
     rm.model.config.reward_bias = 0.0
     scores = reward.score(
         rm, [d["messages"] for d in chosen], [d["completion"] for d in chosen], [True] * len(chosen)

@@ -33,7 +33,8 @@ def run(job: Job) -> dict[str, Any]:
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
     rows = training_rows(job, tokenizer)
-    valid = within(params.max_tokens, [encode(tokenizer, d) for d in demonstrations(job.path("curated"), "valid")[:500]])
+    held_out = demonstrations(job.path("curated"), "valid")[: params.valid_demonstrations]
+    valid = within(params.max_tokens, [encode(tokenizer, d) for d in held_out])
     losses = train_supervised(
         job,
         rows,
@@ -49,7 +50,9 @@ def run(job: Job) -> dict[str, Any]:
 def training_rows(job: Job, tokenizer: Any) -> list[Row]:
     """The training demonstrations, as many as sft.demonstrations allows, without those that are too long."""
     params = job.params.sft
-    rows = within(params.max_tokens, [encode(tokenizer, d) for d in demonstrations(job.path("curated"), "train")])
+    rows = within(
+        params.max_tokens, [encode(tokenizer, d) for d in demonstrations(job.path("curated"), "train")]
+    )
     if not rows:
         raise ValueError(f"no demonstration has at most sft.max_tokens = {params.max_tokens} tokens")
     if params.demonstrations is not None and len(rows) > params.demonstrations:
@@ -130,16 +133,22 @@ class ResponseLossTrainer(SFTTrainer):
     """SFTTrainer with the plain loss: TRL's fused one also measures entropy and accuracy of every token at every
     step, which on a CPU takes longer than the small model itself."""
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Mean NLL over the response tokens of the whole step (all its processes and micro-batches)."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        outputs = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        )
         labels = inputs["labels"][:, 1:]
         is_target = labels != -100
-        losses = functional.cross_entropy(outputs.logits[:, :-1][is_target].float(), labels[is_target], reduction="sum")
+        losses = functional.cross_entropy(
+            outputs.logits[:, :-1][is_target].float(), labels[is_target], reduction="sum"
+        )
         tokens = is_target.sum() if num_items_in_batch is None else num_items_in_batch
         loss = losses / torch.as_tensor(tokens, device=losses.device).clamp(min=1)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes   # gradients are averaged over the processes
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over the processes
         return (loss, outputs) if return_outputs else loss
 
 
