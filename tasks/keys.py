@@ -25,12 +25,23 @@ BY_VALUE = {"rlhf.params", "rlhf.jobs"}
 READS: dict[str, tuple[str, ...]] = {
     "curate": ("data", "base.valid_share"),
     "base": ("seed", "base"),
-    "sft": ("seed", "sft.epochs", "sft.lr", "sft.batch", "sft.dropout", "sft.max_tokens", "sft.weight_decay"),
+    "sft": (
+        "seed",
+        "sft.epochs",
+        "sft.demonstrations",
+        "sft.valid_demonstrations",
+        "sft.lr",
+        "sft.batch",
+        "sft.dropout",
+        "sft.max_tokens",
+        "sft.weight_decay",
+    ),
     "rl_start": (
         "seed",
         "sft.rl_start_epochs",
         "sft.rl_start_lr",
         "sft.rl_start_pretraining_share",
+        "sft.demonstrations",
         "sft.batch",
         "sft.dropout",
         "sft.max_tokens",
@@ -48,7 +59,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "rank": ("seed", "comparisons.labeler", "comparisons.labelers"),
     "reward_model": ("seed", "reward_model"),
-    "choose_sft": ("seed", "comparisons.temperature", "comparisons.max_new_tokens"),
+    "choose_sft": ("seed", "sft.choice_prompts", "comparisons.temperature", "comparisons.max_new_tokens"),
     "ppo": ("seed", "ppo"),
     "evaluate": ("seed", "evaluation", "ppo.temperature", "base.context"),
 }
