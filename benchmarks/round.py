@@ -63,7 +63,12 @@ def measure(clone: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The figures above, of a round in `clone`, which is made here."""
     subprocess.run(["git", "clone", "--quiet", str(HERE), str(clone)], check=True)
     env = environment(clone)
-    chosen = [word for file in options.params for word in ("--params", str(Path(file).resolve()))]
+    chosen = []
+    for number, file in enumerate(options.params):
+        # a copy: where the file changes meanwhile, the second run would rightly find stages to do
+        copy = clone.parent / f"{number}-{Path(file).name}"
+        shutil.copy(file, copy)
+        chosen += ["--params", str(copy)]
     chosen += [word for setting in options.set for word in ("--set", setting)]
     if options.raw:
         shutil.copytree(options.raw, clone / "data" / "raw")
@@ -82,7 +87,8 @@ def measure(clone: Path, options: argparse.Namespace) -> dict[str, Any]:
         "rerun_seconds": round(again.seconds, 1),
         "rerun_cached": again.seconds_work == 0.0,
         "seconds_fetch": None if fetched is None else round(fetched, 1),
-        "params": chosen,
+        "params": options.params,
+        "set": options.set,
         "commit": answer("git", "-C", str(clone), "rev-parse", "HEAD"),
         "machine": machine(),
     }
