@@ -80,12 +80,14 @@ def run(
 ) -> None:
     """Continue the unfinished round, or start the next one; what has not changed comes from the cache."""
     chosen = _params(params, set)
-    _quiet_prefect()
     from tasks import lock
 
     holder = lock.holder()
     if holder:
         raise ValueError(f"a round is running already: {holder}")
+    from flows import local_prefect
+
+    local_prefect.prepare()
     from flows.console import show_round
     from flows.rlhf_iteration import rlhf_iteration
 
@@ -277,24 +279,6 @@ def _added(found: Any) -> list[str]:
     if isinstance(found, dict):
         return [f"{name}: {count}" for name, count in found.items()]
     return [str(item) for item in found]
-
-
-def _quiet_prefect() -> None:
-    """Prefect in place: its state in .rlhf/, no chatter at the terminal. What the user set stands."""
-    from tasks.tracking import home
-
-    level = "INFO" if "RLHF_DEBUG" in os.environ else "CRITICAL"
-    for name, value in {
-        "PREFECT_HOME": str(home() / "prefect"),
-        "PREFECT_LOGGING_LEVEL": level,
-        "PREFECT_LOGGING_SERVER_LEVEL": level,
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }.items():
-        os.environ.setdefault(name, value)
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

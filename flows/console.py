@@ -79,6 +79,7 @@ def show_status(params: Params) -> None:
     """Rounds, the newest version and aliases of each model, and who runs a round now."""
     out = console()
     promotion.reconcile()
+    holder = lock.holder()
     table = Table(title="rounds", title_justify="left")
     for name in ("round", "state", "time", "policy", "report"):
         table.add_column(name)
@@ -87,7 +88,10 @@ def show_status(params: Params) -> None:
         took = duration(sum(row["seconds"] for row in rows.values())) if rows else ""
         page = page_path(ref.round)
         policy = rows.get("ppo", {}).get("model", "")
-        table.add_row(str(ref.round), rounds.state(ref), took, policy, str(page) if page.is_file() else "")
+        state = rounds.state(ref)
+        if state == "running" and holder is None:
+            state = "stopped: `rlhf run` continues it"
+        table.add_row(str(ref.round), state, took, policy, str(page) if page.is_file() else "")
     out.print(table)
     models = Table(title="models", title_justify="left")
     for name in ("model", "versions", "aliases"):
@@ -97,7 +101,7 @@ def show_status(params: Params) -> None:
         held = ", ".join(f"{alias} -> {version}" for alias, version in sorted(registry.aliases(name).items()))
         models.add_row(name, f"1 to {versions[-1]}" if versions else "none yet", held)
     out.print(models)
-    out.print(f"running now: {lock.holder() or 'nothing'}", highlight=False)
+    out.print(f"running now: {holder or 'nothing'}", highlight=False)
     out.print(f"state {home()}   MLflow {uri()}", highlight=False, soft_wrap=True)
 
 

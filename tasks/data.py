@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf.data import sources
-from tasks import keys, stage
+from tasks import keys, stage, versioning
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
 
@@ -14,8 +14,7 @@ RAW = ("pretraining", "demonstrations", "prompts")
 def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
     if not any(this.raw.glob("*/*")):
-        stage.say("data/raw is empty: fetching the embedded default (rlhf data fetch)")
-        sources.fetch(this.raw)
+        bring_raw(this)
     raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
 
     def publish(done: Outcome) -> None:
@@ -34,6 +33,15 @@ def prepare_data(this: Round) -> StageRef:
         publish=publish,
         present=present,
     )
+
+
+def bring_raw(this: Round) -> None:
+    """data/ as data.dvc pins it, where the DVC remote holds it; else the embedded default, built anew."""
+    try:
+        versioning.materialize(versioning.current().text, this.params.versioning)
+    except ValueError:
+        stage.say("data/raw is empty: building the embedded default (rlhf data fetch)")
+        sources.fetch(this.raw)
 
 
 def split(data: StageRef, *names: str) -> dict[str, str]:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from rlhf.params import Params
-from tasks import promotion, registry, stage, versioning
+from tasks import promotion, registry, stage, tracking, versioning
 from tasks.registry import RoundRef, StageRef
 from tasks.stage import Round
 
 BEGAN = "rlhf.began"  # on a round: {"policies", "champion", "sft"} as they stood at its start
 STATE = "rlhf.state"  # finished, waiting for rankings, no fresh prompts
+PROFILE = "rlhf.profile"  # on the experiment: whose rounds it holds
 TABLE = "rlhf.table"
 
 
@@ -25,6 +26,7 @@ def open_round(params: Params, number: int | None) -> Round:
     A round that is run again begins from what it began from before. ValueError for a number that is
     neither known nor next.
     """
+    _one_profile(params)
     promotion.reconcile()
     known = {ref.round: ref for ref in registry.rounds()}
     number = _number(known, number)
@@ -97,9 +99,11 @@ def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[P
     try:
         yield Progress(this)
     except BaseException as error:
-        registry.finish_round(
-            this.run_id, "FAILED" if isinstance(error, Exception) else "KILLED", {STATE: "stopped"}
-        )
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        try:
+            registry.finish_round(this.run_id, status, {STATE: "stopped"})
+        except Exception as lost:  # MLflow is away too: what stopped the round matters more
+            stage.say(f"MLflow did not hear that round {this.number} stopped ({type(lost).__name__})")
         raise
 
 
@@ -144,6 +148,20 @@ def table(ref: RoundRef) -> list[dict[str, Any]]:
 
 def _round(number: int, run_id: str, params: Params, began: dict[str, Any]) -> Round:
     return Round(number, run_id, params, tuple(began["policies"]), began["champion"], began["sft"])
+
+
+def _one_profile(params: Params) -> None:
+    """ValueError where the registry holds another profile's rounds: their models would be taken for ours."""
+    mlflow, experiment = tracking.client(), tracking.experiment()
+    ours = params.profile or "default"
+    held = mlflow.get_experiment(experiment).tags.get(PROFILE)
+    if held is None:
+        mlflow.set_experiment_tag(experiment, PROFILE, ours)
+    elif held != ours:
+        raise ValueError(
+            f"MLflow at {tracking.uri()} holds the rounds of profile {held}, and this is profile {ours}: "
+            "give it a registry of its own (MLFLOW_TRACKING_URI, or RLHF_HOME for a local one)"
+        )
 
 
 def _number(known: dict[int, RoundRef], asked: int | None) -> int:

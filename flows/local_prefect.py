@@ -1,0 +1,53 @@
+"""Prefect in place, for rounds by hand: its state in .rlhf/, no chatter at the terminal, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tasks.tracking import home
+
+SERVER = "prefect.server.api.server:create_app"
+
+
+def prepare() -> None:
+    """To be called before Prefect is imported. What the user exported stands."""
+    level = "INFO" if "RLHF_DEBUG" in os.environ else "CRITICAL"
+    for name, value in {
+        "PREFECT_HOME": str(home() / "prefect"),
+        "PREFECT_LOGGING_LEVEL": level,
+        "PREFECT_LOGGING_SERVER_LEVEL": level,
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }.items():
+        os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    end_strays(os.environ["PREFECT_HOME"])
+
+
+def end_strays(prefect_home: str) -> int:
+    """Ends Prefect's temporary servers of this state folder whose round was killed; returns their number.
+
+    Prefect starts one beside a flow where no server is configured, and stops it as the process ends: a
+    process that is killed leaves it behind.
+    """
+    ended = 0
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        if SERVER not in (process.info["cmdline"] or []):
+            continue
+        with suppress(psutil.Error):
+            mine = process.environ().get("PREFECT_HOME") == prefect_home
+            alone = not _is_python(process.parent())
+            if mine and alone:
+                process.terminate()
+                ended += 1
+    return ended
+
+
+def _is_python(process: psutil.Process | None) -> bool:
+    return process is not None and process.pid != 1 and "python" in process.name()

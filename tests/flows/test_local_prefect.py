@@ -1,0 +1,42 @@
+"""Prefect's temporary server does not outlive a round that was killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+
+from flows import local_prefect
+
+
+def test_strays_of_this_state_folder_are_ended_and_no_others(tmp_path):
+    sleeper = "import time; time.sleep(60)"
+    # The parent ends at once, as a killed round does: its child is left alone.
+    parent = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]).pid)"
+    pids = {}
+    for home in ("mine", "theirs"):
+        done = subprocess.run(
+            [sys.executable, "-c", parent, sleeper, local_prefect.SERVER],
+            env={**os.environ, "PREFECT_HOME": str(tmp_path / home)},
+            capture_output=False,
+            stdout=(tmp_path / home).open("w"),
+            check=True,
+        )
+        assert done.returncode == 0
+        pids[home] = int((tmp_path / home).read_text())
+    try:
+        assert local_prefect.end_strays(str(tmp_path / "mine")) == 1
+        end = time.monotonic() + 10
+        while (
+            psutil.pid_exists(pids["mine"]) and psutil.Process(pids["mine"]).status() != psutil.STATUS_ZOMBIE
+        ):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert psutil.Process(pids["theirs"]).status() != psutil.STATUS_ZOMBIE
+    finally:
+        for pid in pids.values():
+            if psutil.pid_exists(pid):
+                psutil.Process(pid).kill()
