@@ -89,8 +89,11 @@ def upload(source: Path, uri: str, *, endpoint_url: str | None = None) -> list[s
     bucket, key = split(uri)
     client = _client(endpoint_url)
     if source.is_dir():
-        names = {p: f"{key.rstrip('/')}/{p.relative_to(source).as_posix()}".lstrip("/")
-                 for p in sorted(source.rglob("*")) if p.is_file()}
+        names = {
+            p: f"{key.rstrip('/')}/{p.relative_to(source).as_posix()}".lstrip("/")
+            for p in sorted(source.rglob("*"))
+            if p.is_file()
+        }
     elif source.is_file():
         names = {source: key + source.name if not key or key.endswith("/") else key}
     else:

@@ -182,7 +182,9 @@ def minibatch(
         loss, found = episode_loss(engine, episodes, params)
         engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
         for name, value in found.items():
-            figures[name] = max(figures[name], value) if name == "ratio_error" else figures[name] + weight * value
+            figures[name] = (
+                max(figures[name], value) if name == "ratio_error" else figures[name] + weight * value
+            )
     if rows and pretraining is not None:
         chosen = torch.from_numpy(pretraining[draw.integers(0, len(pretraining), rows)].astype(np.int64))
         loss = engine(None, pretraining=chosen.to(part.scores.device))
@@ -191,7 +193,14 @@ def minibatch(
     return figures | {"grad_norm": engine.step()}
 
 
-MINIBATCH_FIGURES = ("policy_loss", "value_loss", "entropy", "clip_fraction", "ratio_error", "kl_to_behaviour")
+MINIBATCH_FIGURES = (
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "clip_fraction",
+    "ratio_error",
+    "kl_to_behaviour",
+)
 
 
 def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[Tensor, dict[str, float]]:

@@ -47,7 +47,9 @@ PROMPTS = [[5, 6, 7], [9], [10, 11, 12, 13, 14, 15, 16], [8, 9]]
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_first_ratio_is_one(model, words, temperature):
     """Sampled through left padding and a cache, recomputed with right padding: the same log-probabilities."""
-    found = sample_ids(model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, max_tokens=60)
+    found = sample_ids(
+        model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, max_tokens=60
+    )
     again = response_logprobs(model, PROMPTS, [c.ids for c in found], pad_id=3, temperature=temperature)
     for completion, logprobs in zip(found, again, strict=True):
         assert torch.allclose((logprobs - completion.logprobs).exp(), torch.ones_like(logprobs), atol=1e-5)
