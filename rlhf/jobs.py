@@ -75,11 +75,11 @@ def main(argv: list[str]) -> int:
     job.out.mkdir(parents=True, exist_ok=True)
     import torch
 
+    from rlhf.training import distributed
+
     torch.set_num_threads(int(description.get("threads") or 1))
     compute = job.params.compute
     if compute.launcher == "deepspeed" and "WORLD_SIZE" in os.environ and not compute.uses_gpu():
-        from rlhf.training import distributed
-
         distributed.without_compiling()
     try:
         figures = importlib.import_module(STAGES[job.stage]).run(job)
@@ -91,6 +91,7 @@ def main(argv: list[str]) -> int:
         return 2
     if job.is_main:
         write_json(job.out / "result.json", figures)
+    distributed.finish()
     return 0
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import distributed
+
+from rlhf.params import ComputeParams
 
 
 def world_size() -> int:
@@ -16,10 +19,22 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def start() -> None:
-    """Join the process group that the launcher prepared (gloo on CPU, nccl on GPU)."""
+def start(compute: ComputeParams) -> torch.device:
+    """Join the process group that the launcher prepared (gloo on CPU, nccl on GPU); the device of this process."""
+    gpu = compute.uses_gpu()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
     if world_size() > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group("nccl" if gpu else "gloo")
+    return device
+
+
+def finish() -> None:
+    """Wait until every process has come this far, then leave the group."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def without_compiling() -> None:
@@ -30,6 +45,34 @@ def without_compiling() -> None:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def share(count: int, key: str) -> int:
+    """This process's part of a batch of `count`. Raises ValueError, naming the parameter, where it does not divide."""
+    if count % world_size():
+        raise ValueError(f"{key} is {count}; {world_size()} processes (compute.num_processes) must divide it")
+    return count // world_size()
+
+
+def mean(figures: Mapping[str, float]) -> dict[str, float]:
+    """Each figure's mean over the processes, which give the same names."""
+    return dict(
+        zip(figures, _reduced(list(figures.values()), distributed.ReduceOp.SUM, world_size()), strict=True)
+    )
+
+
+def largest(value: float) -> float:
+    """The largest of the processes' values."""
+    return _reduced([value], distributed.ReduceOp.MAX, 1)[0]
+
+
+def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType, divisor: int) -> list[float]:
+    if world_size() == 1:
+        return values
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    exchanged = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(exchanged, operation)
+    return [value / divisor for value in exchanged.tolist()]
 
 
 def all_reduce_gradients(model: torch.nn.Module) -> None:

@@ -30,7 +30,7 @@ class Engine:
         *,
         max_grad_norm: float,
     ) -> None:
-        distributed.start()
+        distributed.start(compute)
         self.module, self.optimizer, self.max_grad_norm = module, optimizer, max_grad_norm
         self.deepspeed: Any = None
         if compute.launcher == "deepspeed":
@@ -76,12 +76,19 @@ class Engine:
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:
-        """The module with every weight in place: under ZeRO-3 gathered once, for sampling or saving."""
+        """The module with every weight in place: under ZeRO-3 gathered once, for sampling or saving.
+
+        Every process takes part. Meanwhile ZeRO-3's hooks are off: they exchange weights at each forward pass,
+        and processes whose answers end at different lengths would wait for one another for ever.
+        """
         if self.deepspeed is not None and self.deepspeed.zero_optimization_stage() == 3:
             import deepspeed
+            from trl.models.utils import add_hooks, remove_hooks
 
             with deepspeed.zero.GatheredParameters(list(self.module.parameters())):
+                remove_hooks(self.deepspeed)
                 yield self.module
+                add_hooks(self.deepspeed)
         else:
             yield self.module
 

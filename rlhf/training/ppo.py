@@ -63,8 +63,9 @@ class PolicyAndValue(nn.Module):
 def run(job: Job) -> dict[str, Any]:
     """Stage `ppo`: out/model is the policy, out/model/ema the average of its weights, out/rollouts.jsonl episodes."""
     params, compute = job.params.ppo, job.params.compute
+    device = distributed.start(compute)
+    distributed.share(params.minibatch, "ppo.minibatch")
     torch.manual_seed(job.params.seed)
-    device = "cuda" if compute.uses_gpu() else "cpu"
     policy, tokenizer = directories.load_policy(job.path("rl_start"))
     reference, _ = directories.load_policy(
         job.path("reference") if "reference" in job.inputs else job.path("rl_start")
@@ -96,10 +97,10 @@ def run(job: Job) -> dict[str, Any]:
         eps=1e-5,
         weight_decay=0.0,
     )
+    ema = EMA(policy, params.ema)  # before ZeRO-3 takes the weights apart
     engine = Engine(module, optimizer, compute, max_grad_norm=params.max_grad_norm)
-    ema = EMA(policy, params.ema)
     iterations = max(1, params.episodes // params.batch)
-    shuffle = np.random.default_rng(job.params.seed)
+    shuffle = np.random.default_rng([job.params.seed, distributed.rank()])
     figures: dict[str, float] = {}
     for iteration in progress(range(iterations), "PPO", job.is_main):
         started = time.time()
@@ -122,7 +123,7 @@ def run(job: Job) -> dict[str, Any]:
         with engine.whole():
             ema.update(policy)
         figures = (
-            describe(trajectory)
+            distributed.mean(describe(trajectory))
             | updates
             | {"seconds_rollout": sampled - started, "seconds_update": time.time() - sampled}
         )
@@ -146,7 +147,7 @@ def update(
 ) -> dict[str, float]:
     """Inner epochs over the episodes in minibatches. Returns means over the updates, and what the first one saw."""
     rows_total = len(trajectory.scores)
-    size = params.minibatch // distributed.world_size()
+    size = distributed.share(params.minibatch, "ppo.minibatch")
     seen: list[dict[str, float]] = []
     for _ in range(params.inner_epochs):
         order = shuffle.permutation(rows_total)
@@ -154,9 +155,9 @@ def update(
             part = select(trajectory, order[start : start + size].tolist())
             seen.append(minibatch(engine, part, params, pretraining, shuffle))
     means = {key: float(np.mean([figures[key] for figures in seen])) for key in seen[0]}
-    return means | {
-        "first_ratio_error": seen[0]["ratio_error"],
-        "first_kl_to_behaviour": seen[0]["kl_to_behaviour"],
+    first = {"first_kl_to_behaviour": seen[0]["kl_to_behaviour"]}
+    return distributed.mean(means | first) | {
+        "first_ratio_error": distributed.largest(seen[0]["ratio_error"])
     }
 
 
@@ -170,15 +171,18 @@ def minibatch(
     """One optimizer step: PPO gradient, then pretraining gradient, accumulated.
 
     Episodes go through in groups of like length, each weighted by its share of the response tokens, so that
-    the loss is the mean over the minibatch's response tokens and little is spent on padding.
+    the loss is the mean over the minibatch's response tokens, those of every process, and little is spent on
+    padding. ZeRO exchanges at each backward: where another process has more groups, the last one is passed
+    through again with weight 0.
     """
     rows = round(params.ptx_ratio * len(part.scores)) if pretraining is not None else 0
-    total = int(part.batch.is_response.sum())
+    total = distributed.mean({"tokens": float(part.batch.is_response.sum())})["tokens"]
     figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
-    groups = list(by_length(part.batch.is_real.sum(1).tolist(), params.microbatch_tokens))
+    own = list(by_length(part.batch.is_real.sum(1).tolist(), params.microbatch_tokens))
+    groups = own + own[-1:] * (int(distributed.largest(len(own))) - len(own))
     for number, group in enumerate(groups):
         episodes = select(part, group)
-        weight = int(episodes.batch.is_response.sum()) / total
+        weight = float(episodes.batch.is_response.sum()) / total if number < len(own) else 0.0
         loss, found = episode_loss(engine, episodes, params)
         engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
         for name, value in found.items():
@@ -219,7 +223,8 @@ def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[T
             (ratio - 1.0).abs().max(),
             masked_mean(k3(part.logprobs, logprobs), is_response),
         )
-    return actor + params.value_coef * critic, dict(zip(MINIBATCH_FIGURES, map(float, found), strict=True))
+    figures = [float(figure.detach()) for figure in found]
+    return actor + params.value_coef * critic, dict(zip(MINIBATCH_FIGURES, figures, strict=True))
 
 
 def describe(trajectory: Trajectory) -> dict[str, float]:

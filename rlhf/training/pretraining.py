@@ -28,20 +28,20 @@ from rlhf.training.progress import progress
 def run(job: Job) -> dict[str, Any]:
     """Stage `base`: out/model is a Hugging Face directory."""
     if job.params.base.path is not None:
-        return importing.import_model(job.params.base, job.out / "model")
+        return importing.import_model(job.params.base, job.out / "model") if job.is_main else {}
     return pretrain(job)
 
 
 def pretrain(job: Job) -> dict[str, Any]:
     params, curated = job.params.base, job.path("curated")
-    start()
+    device = start(job.params.compute)
     torch.manual_seed(job.params.seed)
     texts = pretraining_texts(curated, "train")
     tokenizer = own_tokenizer.train(
         [*texts, *["user\n", "assistant\n", "system\n"] * 2000], params.vocab_size, params.context
     )
     rows = pack(tokenizer, texts, params.context)
-    model = GPTNeoXForCausalLM(architecture(params, tokenizer))
+    model = GPTNeoXForCausalLM(architecture(params, tokenizer)).to(device)
     steps = max(1, params.tokens // params.batch_tokens)
     started = time.time()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
@@ -60,14 +60,14 @@ def pretrain(job: Job) -> dict[str, Any]:
     loss_sum = 0.0
     for step in progress(range(steps), "pretraining", job.is_main):
         mine = order[step * batch : (step + 1) * batch][rank() :: world_size()]
-        loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)))
+        loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
         loss.backward()
         all_reduce_gradients(model)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-        loss_sum += float(loss)
+        loss_sum += float(loss.detach())
         if (step + 1) % 10 == 0 or step + 1 == steps:
             count = (step % 10) + 1
             job.log(

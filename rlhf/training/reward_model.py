@@ -22,6 +22,7 @@ from rlhf.models import directories, reward
 from rlhf.models.reward import RewardModel
 from rlhf.models.rows import pad
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
+from rlhf.training import distributed
 from rlhf.training.engine import Engine, mine
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
@@ -49,6 +50,8 @@ class Scorer(nn.Module):
 def run(job: Job) -> dict[str, Any]:
     """Stage `reward_model`: out/model is a sequence classifier with `reward_bias` in its config."""
     params, compute = job.params.reward_model, job.params.compute
+    device = distributed.start(compute)
+    distributed.share(params.batch, "reward_model.batch")
     torch.manual_seed(job.params.seed)
     rm = reward.from_policy(job.path("base"), seed=job.params.seed)
     train, valid = load_comparisons(job, rm.tokenizer, params.max_tokens)
@@ -56,7 +59,6 @@ def run(job: Job) -> dict[str, Any]:
         raise ValueError(
             "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
         )
-    device = "cuda" if compute.uses_gpu() else "cpu"
     scorer = Scorer(rm.model.to(device))
     scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
@@ -64,11 +66,11 @@ def run(job: Job) -> dict[str, Any]:
     draw = random.Random(job.params.seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
     for step, batch in enumerate(progress(batches, "reward model", job.is_main)):
-        for group in optimizer.param_groups:
+        for group in engine.optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
-        loss, accuracy = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
+        found = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
         if step % 5 == 0 or step + 1 == len(batches):
-            job.log(step + 1, loss=loss, accuracy=accuracy, learning_rate=optimizer.param_groups[0]["lr"])
+            job.log(step + 1, **distributed.mean(found), learning_rate=engine.optimizer.param_groups[0]["lr"])
     with engine.whole():
         figures: dict[str, Any] = {
             "comparisons": len(train),
@@ -98,8 +100,8 @@ def length(ranked: Ranked) -> int:
     return len(ranked.prompt) + max(map(len, ranked.responses))
 
 
-def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> tuple[float, float]:
-    """One update on a batch of prompts. Returns (loss, share of untied pairs in the labeler's order)."""
+def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, float]:
+    """One update on a batch of prompts. Returns loss and accuracy, the share of untied pairs in the labeler's order."""
     prompts = [ranked.prompt for ranked in batch for _ in ranked.responses]
     responses = [response for ranked in batch for response in ranked.responses]
     rows = pad(prompts, responses, pad_id, next(engine.module.parameters()).device)
@@ -113,7 +115,7 @@ def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> tuple[float,
     right, pairs = map(
         sum, zip(*(pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)), strict=True)
     )
-    return float(loss), right / max(1, pairs)
+    return {"loss": float(loss.detach()), "accuracy": right / max(1, pairs)}
 
 
 def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:

@@ -23,6 +23,7 @@ from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
 from rlhf.models import directories
+from rlhf.training import distributed
 from rlhf.training.progress import progress
 
 Row = dict[str, list[int]]
@@ -84,7 +85,7 @@ def train_supervised(
     """Train the job's base on `rows`, writing out/name(epoch) after each epoch. Returns the validation losses, nats a token."""
     params, compute = job.params.sft, job.params.compute
     model, tokenizer = directories.load_policy(job.path("base"), dropout=params.dropout)
-    per_process = max(1, params.batch // compute.num_processes)
+    per_process = distributed.share(params.batch, "sft.batch")
     config = SFTConfig(
         output_dir=str(job.out / "trainer"),
         num_train_epochs=epochs,
