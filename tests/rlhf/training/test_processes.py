@@ -1,0 +1,136 @@
+"""Training on two processes, started as the pipeline starts it: torchrun and deepspeed, ZeRO 1, 2 and 3.
+
+Starting a process takes longer than training these models, so one launch runs every stage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from tasks import launch
+
+# Runs the jobs whose files stand in inputs.jobs, one after the other in one process group.
+SEVERAL = """
+import json, pathlib, sys
+from rlhf import jobs
+from rlhf.training import distributed
+leave, distributed.finish = distributed.finish, lambda: None
+job = json.loads(pathlib.Path(sys.argv[-1]).read_text())
+for file in job["inputs"]["jobs"]:
+    assert jobs.main([file]) == 0, file
+if distributed.rank() == 0:
+    (pathlib.Path(job["out"]) / "result.json").write_text("{}")
+leave()
+"""
+SECTIONS: dict[str, dict[str, Any]] = {
+    "sft": {"epochs": 1, "batch": 24, "dropout": 0.0, "lr": 1e-3},  # all demonstrations in one step
+    "reward_model": {"batch": 4, "lr": 1e-3},
+    "ppo": {"episodes": 16, "batch": 8, "minibatch": 4, "microbatch_tokens": 64},
+}
+# Softmax ignores a key's bias, and a ranking what is added to every score: Adam blows up their rounding errors.
+WITHOUT_GRADIENT = ("query_key_value.bias", "final_layer_norm.bias")
+LAUNCHERS = [
+    pytest.param(("torchrun", "zero2"), id="torchrun"),
+    pytest.param(("deepspeed", "zero2"), id="zero2"),
+    pytest.param(("deepspeed", "zero1"), id="zero1", marks=pytest.mark.slow),
+    pytest.param(("deepspeed", "zero3"), id="zero3", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(world, tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """What the three stages work on; of the rankings, 24 are enough."""
+    few = tmp_path_factory.mktemp("few") / "comparisons.jsonl"
+    few.write_text("".join(world.comparisons.read_text().splitlines(keepends=True)[:24]))
+    return {
+        "reward_model": world.for_reward_model | {"comparisons": [few]},
+        "ppo": world.for_ppo,
+        "sft": {"base": world.base, "curated": world.curated},
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(world, inputs, tmp_path_factory) -> Path:
+    """SFT and the reward model trained by one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    for stage in ("sft", "reward_model"):
+        world.run(stage, folder / stage, inputs[stage], **SECTIONS)
+    return folder
+
+
+@pytest.fixture(scope="module", params=LAUNCHERS)
+def together(request, world, inputs, tmp_path_factory, pytestconfig) -> Path:
+    """The three stages trained by two processes."""
+    launcher, zero = request.param
+    folder = tmp_path_factory.mktemp(zero)
+    settings = json.loads((pytestconfig.rootpath / f"infra/deepspeed/{zero}.json").read_text())
+    if zero == "zero3":  # else weights as few as these are left whole in every process
+        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    (folder / "zero.json").write_text(json.dumps(settings))
+    compute = {"launcher": launcher, "num_processes": 2, "deepspeed_config": str(folder / "zero.json")}
+    params = world.params(**SECTIONS, compute=compute | {"threads": 1, "device": "cpu"})
+    files = []
+    for stage, given in inputs.items():
+        job = {"stage": stage, "out": folder / stage, "inputs": given, "params": params.model_dump()}
+        files.append(folder / f"{stage}.json")
+        files[-1].write_text(json.dumps(job, default=str))
+    (folder / "several.py").write_text(SEVERAL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(pytestconfig.rootpath)]))
+        patch.setattr(launch, "JOBS", "several")
+        job = {"stage": "ppo", "out": str(folder / "all"), "inputs": {"jobs": list(map(str, files))}}
+        launch.run_job(job, params.compute)
+    return folder
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "model.safetensors")
+
+
+def test_transformers_opens_what_every_stage_leaves(together):
+    for directory in ("sft/epoch-1", "ppo/model", "ppo/model/ema"):
+        tokenizer = AutoTokenizer.from_pretrained(together / directory)
+        model, loading = AutoModelForCausalLM.from_pretrained(together / directory, output_loading_info=True)
+        assert not any(loading.values())
+        ids = tokenizer("red blue", return_tensors="pt")
+        assert model.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+    classifier = AutoModelForSequenceClassification.from_pretrained(together / "reward_model/model")
+    assert torch.isfinite(classifier(input_ids=torch.tensor([[5, 6, 7]])).logits).all()
+
+
+@pytest.mark.parametrize(("stage", "model"), [("reward_model", "model"), ("sft", "epoch-1")])
+def test_two_processes_take_the_steps_of_one(alone, together, world, stage, model):
+    steps, theirs = (
+        [(line["step"], line["loss"]) for line in world.metrics(folder / stage) if "loss" in line]
+        for folder in (alone, together)
+    )
+    assert len(steps) == len(theirs)
+    assert torch.allclose(torch.tensor(steps), torch.tensor(theirs), atol=1e-5)
+    found, expected = weights(together / stage / model), weights(alone / stage / model)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if not name.endswith(WITHOUT_GRADIENT):
+            assert torch.allclose(found[name], value, atol=1e-5), name
+
+
+def test_policies_learn_from_every_process(together, world, inputs):
+    lines = world.metrics(together / "ppo")
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(line["first_ratio_error"] < 1e-5 for line in lines)
+    assert json.loads((together / "ppo/result.json").read_text())["episodes"] == 16
+    start, end, average = (
+        weights(path)
+        for path in (inputs["ppo"]["rl_start"], together / "ppo/model", together / "ppo/model/ema")
+    )
+    for name, value in start.items():
+        assert torch.isfinite(end[name]).all()
+        assert (average[name] - value).norm() <= 0.05 * (end[name] - value).norm() + 1e-6
+    assert any(not torch.equal(end[name], value) for name, value in start.items())
