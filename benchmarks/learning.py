@@ -68,7 +68,12 @@ def one_seed(
 ) -> dict[str, Any]:
     """Every stage from SFT on with one seed; finished stages are not run again."""
     params = params.model_copy(
-        update={"seed": seed, "compute": params.compute.model_copy(update={"threads": threads})}
+        update={
+            "seed": seed,
+            "compute": params.compute.model_copy(
+                update={"launcher": "inline", "num_processes": 1, "threads": threads}
+            ),
+        }
     )
     plain = params.model_copy(update={"ppo": params.ppo.model_copy(update={"ptx_coef": 0.0})})
 

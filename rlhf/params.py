@@ -204,8 +204,15 @@ class GateParams(Section):
 
 
 class ComputeParams(Section):
-    launcher: Literal["inline", "torchrun", "deepspeed"] = "inline"
-    num_processes: int = Field(1, ge=1)
+    launcher: Literal["inline", "torchrun", "deepspeed"] = Field(
+        "torchrun",
+        description="how training starts; inline: one process (small models gain more from two processes than from two threads)",
+    )
+    num_processes: int | None = Field(
+        None,
+        ge=1,
+        description="of a training stage; null: one a GPU, without a GPU one a core and at most two",
+    )
     deepspeed_config: str = Field("infra/deepspeed/zero2.json")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(

@@ -66,18 +66,32 @@ def run_job(
 
 def processes_of(stage: str, compute: ComputeParams) -> int:
     """Processes the stage runs as: compute.num_processes for training under a launcher, else one."""
-    if compute.launcher == "inline" and compute.num_processes > 1:
+    if compute.launcher == "inline" and (compute.num_processes or 1) > 1:
         raise ValueError(
             f"compute.num_processes is {compute.num_processes}, but compute.launcher inline "
             "starts one process; set compute.launcher to torchrun or deepspeed"
         )
-    return compute.num_processes if stage in TRAINING_STAGES else 1
+    if compute.launcher == "inline" or stage not in TRAINING_STAGES:
+        return 1
+    return compute.num_processes or _processes_here(compute)
+
+
+def _processes_here(compute: ComputeParams) -> int:
+    """One a GPU; without one, one a core and at most two, the most that small batches feed."""
+    if compute.uses_gpu():
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    return min(2, _cores())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_of(stage: str, compute: ComputeParams) -> int:
     """CPU threads of one process: compute.threads, or the usable cores shared out."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return compute.threads or max(1, cores // processes_of(stage, compute))
+    return compute.threads or max(1, _cores() // processes_of(stage, compute))
 
 
 def command(stage: str, job_file: Path, compute: ComputeParams) -> list[str]:

@@ -62,12 +62,15 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "JOBS", "toyjob")
 
 
+INLINE = ComputeParams(launcher="inline")
+
+
 def job(out, stage="ppo", **inputs):
     return {"stage": stage, "out": str(out), "inputs": inputs, "params": {}}
 
 
 def test_inline_result_log_and_environment(tmp_path, capfd):
-    result = launch.run_job(job(tmp_path / "out"), ComputeParams(threads=3))
+    result = launch.run_job(job(tmp_path / "out"), ComputeParams(launcher="inline", threads=3))
     assert (result["world"], result["threads"], result["omp"], result["offline"]) == (1, 3, "3", "1")
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "working on it" in log and "bar 100 %" in log and "bar 1 %" not in log
@@ -75,19 +78,19 @@ def test_inline_result_log_and_environment(tmp_path, capfd):
 
 
 def test_a_finished_job_is_not_run_again(tmp_path):
-    first = launch.run_job(job(tmp_path / "out"), ComputeParams())
-    assert launch.run_job(job(tmp_path / "out", crash=True), ComputeParams()) == first
+    first = launch.run_job(job(tmp_path / "out"), INLINE)
+    assert launch.run_job(job(tmp_path / "out", crash=True), INLINE) == first
 
 
 def test_mistake_is_a_value_error_with_its_sentence_alone(tmp_path):
     with pytest.raises(ValueError, match=r"^prompts\.jsonl line 3: no messages$"):
-        launch.run_job(job(tmp_path / "out", mistake="prompts.jsonl line 3: no messages"), ComputeParams())
-    assert launch.run_job(job(tmp_path / "out"), ComputeParams())["world"] == 1  # mended, it runs
+        launch.run_job(job(tmp_path / "out", mistake="prompts.jsonl line 3: no messages"), INLINE)
+    assert launch.run_job(job(tmp_path / "out"), INLINE)["world"] == 1  # mended, it runs
 
 
 def test_crash_shows_the_end_of_the_log(tmp_path):
     with pytest.raises(RuntimeError, match="ppo ended with exit status 1") as error:
-        launch.run_job(job(tmp_path / "out", crash=True), ComputeParams())
+        launch.run_job(job(tmp_path / "out", crash=True), INLINE)
     assert "the roof fell in" in str(error.value)
 
 
@@ -106,7 +109,7 @@ def test_mistake_under_torchrun(tmp_path):
 
 def test_several_processes_need_a_launcher(tmp_path):
     with pytest.raises(ValueError, match="num_processes is 2"):
-        launch.run_job(job(tmp_path / "out"), ComputeParams(num_processes=2))
+        launch.run_job(job(tmp_path / "out"), ComputeParams(launcher="inline", num_processes=2))
 
 
 def test_threads_are_shared_out():
@@ -137,7 +140,7 @@ def test_no_orphan_whatever_ends_the_flow(tmp_path, how, launcher, ranks):
             break
         time.sleep(0.1)
     assert not any(running(pid) for pid in pids)
-    assert launch.run_job(job(out), ComputeParams())["world"] == 1  # a later run has the folder to itself
+    assert launch.run_job(job(out), INLINE)["world"] == 1  # a later run has the folder to itself
 
 
 def test_an_exception_in_the_task_ends_the_job(tmp_path):
@@ -146,7 +149,7 @@ def test_an_exception_in_the_task_ends_the_job(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        launch.run_job(job(tmp_path / "out", seconds=600), ComputeParams(), on_start=on_start)
+        launch.run_job(job(tmp_path / "out", seconds=600), INLINE, on_start=on_start)
     assert not running(read_pid(tmp_path / "out" / "pid-0"))
 
 
@@ -156,7 +159,7 @@ def test_the_guard_killed(tmp_path):
         os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(RuntimeError, match="exit status -9"):
-        launch.run_job(job(tmp_path / "out", seconds=600), ComputeParams(), on_start=on_start)
+        launch.run_job(job(tmp_path / "out", seconds=600), INLINE, on_start=on_start)
     assert not running(read_pid(tmp_path / "out" / "pid-0"))
 
 
@@ -191,6 +194,6 @@ def running(pid):
 
 
 def test_job_file_is_json(tmp_path):
-    launch.run_job(job(tmp_path / "out"), ComputeParams(threads=1))
+    launch.run_job(job(tmp_path / "out"), ComputeParams(launcher="inline", threads=1))
     described = json.loads((tmp_path / "out" / "JOB.json").read_text())
     assert described["stage"] == "ppo" and described["threads"] == 1
