@@ -20,7 +20,7 @@ from rlhf.jobs import Job
 from rlhf.models import directories, importing
 from rlhf.models import tokenizer as own_tokenizer
 from rlhf.params import BaseParams
-from rlhf.training.distributed import all_reduce_gradients, rank, start, world_size
+from rlhf.training import distributed
 from rlhf.training.muon import Muon
 from rlhf.training.progress import progress
 
@@ -34,7 +34,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def pretrain(job: Job) -> dict[str, Any]:
     params, curated = job.params.base, job.path("curated")
-    device = start(job.params.compute)
+    device = distributed.start(job.params.compute)
     torch.manual_seed(job.params.seed)
     texts = pretraining_texts(curated, "train")
     tokenizer = own_tokenizer.train(
@@ -54,15 +54,16 @@ def pretrain(job: Job) -> dict[str, Any]:
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps))
         for optimizer in optimizers
     ]
-    batch = max(1, params.batch_tokens // params.context)
+    processes = distributed.world_size()
+    batch = max(1, params.batch_tokens // params.context // processes) * processes
     order = row_order(len(rows), steps * batch, job.params.seed)
     model.train()
     loss_sum = 0.0
     for step in progress(range(steps), "pretraining", job.is_main):
-        mine = order[step * batch : (step + 1) * batch][rank() :: world_size()]
+        mine = order[step * batch : (step + 1) * batch][distributed.rank() :: processes]
         loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
         loss.backward()
-        all_reduce_gradients(model)
+        distributed.all_reduce_gradients(model)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
@@ -72,7 +73,7 @@ def pretrain(job: Job) -> dict[str, Any]:
             count = (step % 10) + 1
             job.log(
                 step + 1,
-                loss=loss_sum / count,
+                **distributed.mean({"loss": loss_sum / count}),
                 tokens_per_second=(step + 1) * batch * params.context / (time.time() - started),
             )
             loss_sum = 0.0
@@ -83,7 +84,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": tokens,
         "documents": len(texts),
-        "loss": float(loss.detach()),
+        **distributed.mean({"loss": float(loss.detach())}),
     }
 
 
