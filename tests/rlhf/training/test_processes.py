@@ -31,6 +31,7 @@ if distributed.rank() == 0:
 leave()
 """
 SECTIONS: dict[str, dict[str, Any]] = {
+    "base": {"tokens": 2048},  # four steps
     "sft": {"epochs": 1, "batch": 24, "dropout": 0.0, "lr": 1e-3},  # all demonstrations in one step
     "reward_model": {"batch": 4, "lr": 1e-3},
     "ppo": {"episodes": 16, "batch": 8, "minibatch": 4, "microbatch_tokens": 64},
@@ -47,10 +48,11 @@ LAUNCHERS = [
 
 @pytest.fixture(scope="module")
 def inputs(world, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """What the three stages work on; of the rankings, 24 are enough."""
+    """What the stages work on; of the rankings, 24 are enough."""
     few = tmp_path_factory.mktemp("few") / "comparisons.jsonl"
     few.write_text("".join(world.comparisons.read_text().splitlines(keepends=True)[:24]))
     return {
+        "base": {"curated": world.curated},
         "reward_model": world.for_reward_model | {"comparisons": [few]},
         "ppo": world.for_ppo,
         "sft": {"base": world.base, "curated": world.curated},
@@ -59,16 +61,16 @@ def inputs(world, tmp_path_factory) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def alone(world, inputs, tmp_path_factory) -> Path:
-    """SFT and the reward model trained by one process."""
+    """Base, SFT and the reward model trained by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    for stage in ("sft", "reward_model"):
+    for stage in ("base", "sft", "reward_model"):
         world.run(stage, folder / stage, inputs[stage], **SECTIONS)
     return folder
 
 
 @pytest.fixture(scope="module", params=LAUNCHERS)
 def together(request, world, inputs, tmp_path_factory, pytestconfig) -> Path:
-    """The three stages trained by two processes."""
+    """Four stages trained by two processes."""
     launcher, zero = request.param
     folder = tmp_path_factory.mktemp(zero)
     settings = json.loads((pytestconfig.rootpath / f"infra/deepspeed/{zero}.json").read_text())
@@ -106,7 +108,9 @@ def test_transformers_opens_what_every_stage_leaves(together):
     assert torch.isfinite(classifier(input_ids=torch.tensor([[5, 6, 7]])).logits).all()
 
 
-@pytest.mark.parametrize(("stage", "model"), [("reward_model", "model"), ("sft", "epoch-1")])
+@pytest.mark.parametrize(
+    ("stage", "model"), [("base", "model"), ("reward_model", "model"), ("sft", "epoch-1")]
+)
 def test_two_processes_take_the_steps_of_one(alone, together, world, stage, model):
     steps, theirs = (
         [(line["step"], line["loss"]) for line in world.metrics(folder / stage) if "loss" in line]
