@@ -90,7 +90,7 @@ def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     # save_pretrained refuses a model that was read from quantised weights: its numbers go into a plain one
-    del config.quantization_config
+    vars(config).pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
     plain.load_state_dict(read.state_dict())
     return plain, tokenizer
