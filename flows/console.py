@@ -44,6 +44,11 @@ def show_round(result: dict[str, Any], params: Params) -> None:
     out.print(table)
     if rows and all(row["cached"] for row in rows):
         out.print("every stage was taken from the cache: nothing has changed")
+    gate = result["gate"]
+    if gate:
+        failed = [reason.removeprefix("fails: ") for reason in gate["reasons"] if reason.startswith("fails")]
+        said = "passed: `rlhf promote` makes the policy the champion" if gate["passed"] else "; ".join(failed)
+        out.print(f"gate    {said}", highlight=False, soft_wrap=True)
     for line in NEXT[state](number, params):
         out.print(line, highlight=False, soft_wrap=True)
 
@@ -52,7 +57,7 @@ def _finished(number: int, params: Params) -> list[str]:
     return [
         f"report  {page_path(number)}",
         f"models  mlflow ui --backend-store-uri {uri()}",
-        "talk    rlhf chat        next round  rlhf run        promote  rlhf promote",
+        "next    rlhf chat (talk to the policy), rlhf status, rlhf run (the next round)",
     ]
 
 

@@ -26,7 +26,7 @@ def rlhf_iteration(params: dict[str, Any] | None = None, round: int | None = Non
     """One round: fresh samples -> rankings -> reward model -> policy -> gate.
 
     params: what differs from params.yaml. round: its number; by default the unfinished one, else the next.
-    Returns {"round", "state", "run_id", "table"}; a state but "finished" says what it waits for.
+    Returns {"round", "state", "run_id", "table", "gate"}; a state but "finished" says what it waits for.
     """
     chosen = params_of(params)
     keep_apart(chosen)
@@ -62,4 +62,4 @@ def iterate(round: Progress) -> dict[str, Any]:
 
     decision = round.does(gate, policy, evaluation)
     round.does(write_report, decision, round.rows)
-    return round.ends("finished")
+    return round.ends("finished", decision)

@@ -16,12 +16,15 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
     if this.params.ppo.start == "champion" and this.champion:
         start = model_ref(this.champion)
 
+    from_champion = isinstance(start, ModelRef)  # KL is measured to the RL start all the same
+
     def inputs() -> dict[str, str]:
         path = registry.local_path(start) if isinstance(start, ModelRef) else registry.local_dir(start.run_id)
         return {
             "rl_start": str(path),
             "reward_model": str(registry.local_dir(reward_model.run_id)),
             "curated": str(this.curated.absolute()),
+            **({"reference": str(registry.local_dir(rl_start.run_id))} if from_champion else {}),
         }
 
     def publish(done: Outcome) -> None:
@@ -33,7 +36,7 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
         this,
         "ppo",
         files=split(data, "prompts_ppo.parquet", "pretraining_train.parquet"),
-        parents={"start": start, "reward_model": reward_model},
+        parents={"start": start, "reference": rl_start, "reward_model": reward_model},
         inputs=inputs,
         publish=publish,
     )

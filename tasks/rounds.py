@@ -16,6 +16,7 @@ from tasks.stage import Round
 
 BEGAN = "rlhf.began"  # on a round: {"policies", "champion", "sft"} as they stood at its start
 STATE = "rlhf.state"  # finished, waiting for rankings, no fresh prompts
+LABELER = "rlhf.labeler"  # on a round: comparisons.labeler
 PROFILE = "rlhf.profile"  # on the experiment: whose rounds it holds
 TABLE = "rlhf.table"
 
@@ -29,12 +30,14 @@ def open_round(params: Params, number: int | None) -> Round:
     _one_profile(params)
     promotion.reconcile()
     known = {ref.round: ref for ref in registry.rounds()}
-    number = _number(known, number)
+    asked, number = number, _number(known, number)
+    if asked is None and number in known and known[number].tags.get(LABELER) == "file":
+        params = _ranked_by_people(params)
     if number in known and BEGAN in known[number].tags:
         began = json.loads(known[number].tags[BEGAN])
     else:
         began = _as_it_stands()
-    tags = {BEGAN: json.dumps(began), STATE: "running"}
+    tags = {BEGAN: json.dumps(began), STATE: "running", LABELER: params.comparisons.labeler}
     run_id = registry.start_round(number, params.model_dump(mode="json"), tags)
     this = _round(number, run_id, params, began)
     _bring_earlier_rounds(this)
@@ -73,10 +76,11 @@ class Progress:
             )
         return done
 
-    def ends(self, state: str) -> dict[str, Any]:
+    def ends(self, state: str, decision: dict[str, Any] | None = None) -> dict[str, Any]:
         """Closes the round: its data version and its table go on its MLflow run.
 
         state: finished; or waiting for rankings, no fresh prompts: then the round goes on another time.
+        decision: the gate's.
         """
         this = self.this
         version = versioning.snapshot(this.params.versioning)
@@ -88,7 +92,13 @@ class Progress:
         if not all(row["cached"] for row in self.rows):  # a look at a finished round keeps its times
             tags[TABLE] = json.dumps(self.rows)
         registry.finish_round(this.run_id, status, tags)
-        return {"round": this.number, "state": state, "run_id": this.run_id, "table": self.rows}
+        return {
+            "round": this.number,
+            "state": state,
+            "run_id": this.run_id,
+            "table": self.rows,
+            "gate": decision,
+        }
 
 
 @contextmanager
@@ -162,6 +172,17 @@ def _one_profile(params: Params) -> None:
             f"MLflow at {tracking.uri()} holds the rounds of profile {held}, and this is profile {ours}: "
             "give it a registry of its own (MLFLOW_TRACKING_URI, or RLHF_HOME for a local one)"
         )
+
+
+def _ranked_by_people(params: Params) -> Params:
+    """A round that people rank goes on with what they ranked, whatever params.yaml says by now.
+
+    `--round N` says otherwise.
+    """
+    if params.comparisons.labeler != "file":
+        stage.say("people rank this round, so it goes on with comparisons.labeler=file")
+    comparisons = params.comparisons.model_copy(update={"labeler": "file"})
+    return params.model_copy(update={"comparisons": comparisons})
 
 
 def _number(known: dict[int, RoundRef], asked: int | None) -> int:

@@ -8,12 +8,14 @@ did not answer, and nothing else: the job's result is then found in its folder.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 
 from rlhf.params import Params
-from rlhf.records import read_jsonl
 from tasks import keys, registry, versioning
 from tasks.launch import run_job
 from tasks.profile import data_folder
@@ -131,7 +132,6 @@ stage_task = functools.partial(
     retry_condition_fn=io_failed,
     cache_policy=NO_CACHE,
     persist_result=False,
-    log_prints=False,
 )
 """Prefect's task for a stage: retried on I/O alone, cached by the registry alone."""
 
@@ -198,7 +198,7 @@ def _elsewhere(this: Round, stage: str, key: str, present: Callable[[StageRef], 
         "params": this.params.model_dump(mode="json"),
         "data_version": versioning.snapshot(this.params.versioning).text,
     }
-    ended = run_deployment(f"{name}/{name}", parameters={"at": at}, poll_interval=2)
+    ended: Any = run_deployment(f"{name}/{name}", parameters={"at": at}, poll_interval=2)
     if ended.state is None or not ended.state.is_completed():
         said = ended.state.message if ended.state else "no state"
         raise RuntimeError(f"the deployment {name} did not complete: {said}")
@@ -220,7 +220,11 @@ def series(metrics: Path) -> list[dict[str, float]]:
     """
     if not metrics.is_file():
         return []
-    lines = {line["step"]: line for line in read_jsonl(metrics)}
+    lines: dict[int, dict[str, float]] = {}
+    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a line that a killed job left torn
+            line = json.loads(text)
+            lines[line["step"]] = line
     rows = [lines[step] for step in sorted(lines)]
     every = max(1, -(-len(rows) // POINTS))
     return rows[::-every][::-1]

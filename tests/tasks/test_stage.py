@@ -38,6 +38,7 @@ def test_a_series_is_thinned_and_keeps_its_last_line(tmp_path, monkeypatch):
     lines = [{"step": n, "time": 0.0, "loss": n / 10} for n in range(1, 1001)]
     lines.append({"step": 1000, "time": 1.0, "loss": 7.0})  # a resumed job wrote its last step again
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text(path.read_text() + '{"step": 1001, "ti')  # and was killed while it wrote another
     found = stage.series(path)
     assert 1 < len(found) <= stage.POINTS
     assert found[-1] == lines[-1]
