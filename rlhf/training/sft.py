@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer
 
 from rlhf.chat import encode_completion, encode_prompt
@@ -191,7 +192,7 @@ class _Follower(TrainerCallback):
 def write_trained(trainer: Any, tokenizer: Any, directory: Path) -> None:
     """The trainer's model as a whole directory; under ZeRO-3 every process takes part in gathering it."""
     accelerator = trainer.accelerator
-    state = accelerator.get_state_dict(trainer.model_wrapped)
+    state = accelerator.get_state_dict(trainer.model_wrapped) if is_deepspeed_zero3_enabled() else None
     if accelerator.is_main_process:
         model = accelerator.unwrap_model(trainer.model_wrapped)
         directories.save(model, tokenizer, directory, state=state)
