@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from tasks import registry, stage
 from tasks.data import split
 from tasks.registry import ModelRef, StageRef
 from tasks.stage import Outcome, Round, stage_task
+from tasks.tracking import home
 
 
 @stage_task(name="ensure-sft")
@@ -74,6 +78,7 @@ def choose_sft(this: Round, data: StageRef, sft: StageRef, reward_model: StageRe
         inputs=inputs,
         publish=publish,
     )
+    shutil.rmtree(_links(sft), ignore_errors=True)
     version = model_ref(chosen.figures["sft"])
     newest_round = max(ref.round for ref in registry.rounds())
     if this.number == newest_round:  # an older round, run again, does not turn the clock back
@@ -110,9 +115,7 @@ def known_version(sft: StageRef, epoch: int) -> ModelRef | None:
 
 def epochs_folder(sft: StageRef) -> str:
     """A folder with epoch-1 ... epoch-E, as the SFT job left them: links, not copies."""
-    from tasks.tracking import home
-
-    folder = home() / "work" / f"sft-epochs-{sft.run_id[:12]}"
+    folder = _links(sft)
     folder.mkdir(parents=True, exist_ok=True)
     epochs = int(sft.figures["epochs"])
     for epoch in range(1, epochs + 1):
@@ -120,6 +123,10 @@ def epochs_folder(sft: StageRef) -> str:
         link.unlink(missing_ok=True)
         link.symlink_to(registry.local_dir(sft.run_id, "model" if epoch == epochs else f"epoch-{epoch}"))
     return str(folder)
+
+
+def _links(sft: StageRef) -> Path:
+    return home() / "work" / f"sft-epochs-{sft.run_id[:12]}"
 
 
 def model_ref(text: str) -> ModelRef:

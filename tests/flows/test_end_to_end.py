@@ -29,7 +29,7 @@ def test_a_round_survives_kill_9(make_clone):
     page = (clone.folder / ".rlhf/reports/round-0001.html").read_text()
     assert "<svg" in page and "<script" not in page
     folder = Path(clone.rlhf("export", "policy", "--path").strip())
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "gpt2"
+    assert json.loads((folder / "config.json").read_text())["architectures"][0].endswith("ForCausalLM")
     assert (folder / "model.safetensors").is_file() and (folder / "ema" / "model.safetensors").is_file()
     assert clone.rlhf("chat", "--max-new-tokens", "4", stdin="Where is the bridge?\n").strip()
 
