@@ -20,12 +20,15 @@ def prepare() -> None:
         "PREFECT_HOME": str(home() / "prefect"),
         "PREFECT_LOGGING_LEVEL": level,
         "PREFECT_LOGGING_SERVER_LEVEL": level,
+        "PREFECT_LOGGING_INTERNAL_LEVEL": level,
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ.pop("PREFECT_API_URL", None)  # an empty one would be taken for an address
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     end_strays(os.environ["PREFECT_HOME"])
 
