@@ -22,10 +22,11 @@ def train_reward_model(
     """Registers a version of `reward-model`; its tag rlhf.comparisons names the rounds it learned from."""
     ranked = [*this.earlier("comparisons.jsonl"), this.folder / "comparisons.jsonl"]
     brought = _brought(this)
-    start: dict[str, StageRef | ModelRef] = {
-        "sft": {"start": current_sft(this, sft)},
-        "base": {"start": base},
-    }.get(this.params.reward_model.base, {})  # type: ignore[assignment]
+    start: dict[str, StageRef | ModelRef] = {}  # empty where the base is a directory
+    if this.params.reward_model.base == "sft":
+        start["start"] = current_sft(this, sft)
+    elif this.params.reward_model.base == "base":
+        start["start"] = base
 
     def inputs() -> dict[str, Any]:
         path = this.params.reward_model.base
