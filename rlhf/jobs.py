@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     job.out.mkdir(parents=True, exist_ok=True)
     import torch
 
-    from rlhf.training import distributed
+    from rlhf import distributed
 
     torch.set_num_threads(int(description.get("threads") or 1))
     compute = job.params.compute

@@ -24,8 +24,10 @@ from rlhf.params import ComputeParams
 from tasks import guard
 
 JOBS = "rlhf.jobs"
-#: the stages that train, and so may use several processes; the others always run as one
-TRAINING_STAGES = frozenset({"base", "sft", "rl_start", "reward_model", "ppo"})
+#: the stages that work a model, on as many processes as the settings allow; the others always run as one
+MODEL_STAGES = frozenset(
+    {"base", "sft", "rl_start", "sample", "reward_model", "choose_sft", "ppo", "evaluate"}
+)
 #: how often a progress bar is shown where output is no terminal (a worker's log)
 PROGRESS_SECONDS = 30.0
 TAIL_LINES = 20
@@ -65,13 +67,13 @@ def run_job(
 
 
 def processes_of(stage: str, compute: ComputeParams) -> int:
-    """Processes the stage runs as: compute.num_processes for training under a launcher, else one."""
+    """Processes the stage runs as: compute.num_processes for a stage with a model under a launcher, else one."""
     if compute.launcher == "inline" and (compute.num_processes or 1) > 1:
         raise ValueError(
             f"compute.num_processes is {compute.num_processes}, but compute.launcher inline "
             "starts one process; set compute.launcher to torchrun or deepspeed"
         )
-    if compute.launcher == "inline" or stage not in TRAINING_STAGES:
+    if compute.launcher == "inline" or stage not in MODEL_STAGES:
         return 1
     return compute.num_processes or _processes_here(compute)
 
@@ -95,11 +97,11 @@ def threads_of(stage: str, compute: ComputeParams) -> int:
 
 
 def command(stage: str, job_file: Path, compute: ComputeParams) -> list[str]:
-    """The command line of a job. deepspeed's and torchrun's launchers start training stages alone."""
+    """The command line of a job. deepspeed's and torchrun's launchers start stages with a model alone."""
     job = [JOBS, str(job_file)]
     processes = str(processes_of(stage, compute))
     python = [sys.executable, "-m"]
-    if stage not in TRAINING_STAGES or compute.launcher == "inline":
+    if stage not in MODEL_STAGES or compute.launcher == "inline":
         return [*python, *job]
     if compute.launcher == "torchrun":
         return [*python, "torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", *job]

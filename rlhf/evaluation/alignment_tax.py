@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from rlhf import distributed
 from rlhf.training.pretraining import pack
 
 LOGITS = 2**24  # at most so many numbers in a batch's logits: 64 MiB in float32
@@ -31,10 +32,13 @@ def pretraining_loss(
     size = max(1, LOGITS // (context * model.config.vocab_size))
     was_training = model.training
     model.eval()
-    total = 0.0
-    for part in rows.split(size):
-        ids = part.to(model.device)
+    parts = rows.split(size)
+
+    def loss(number: int) -> float:
+        ids = parts[number].to(model.device)
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        total += float(functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"))
+        return float(functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"))
+
+    total = sum(distributed.deal(len(parts), loss))
     model.train(was_training)
     return total / (len(rows) * (context - 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rlhf.chat import Message
@@ -35,7 +36,7 @@ class Setting:
     temperature: float
     seed: int
     params: EvaluationParams
-    device: str = "cpu"
+    device: torch.device | str = "cpu"
 
     @property
     def messages(self) -> list[list[Message]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf import distributed
 from rlhf.models.policy import response_logprobs
 from rlhf.objectives.kl import k1
 from rlhf.sampling.engine import Completion
@@ -21,7 +22,14 @@ def response_kl(
     completions: sampled from `policy` at `temperature`, which divides the logits here too. Both models read
     whole rows, so that nothing of the sampling (cache, batches) enters.
     """
-    prompts, responses = [c.prompt_ids for c in completions], [c.ids for c in completions]
-    own = response_logprobs(policy, prompts, responses, pad_id=pad_id, temperature=temperature)
-    other = response_logprobs(reference, prompts, responses, pad_id=pad_id, temperature=temperature)
-    return np.array([float(k1(a, b).sum()) for a, b in zip(own, other, strict=True)])
+
+    def moved(rows: list[int]) -> list[float]:
+        prompts, responses = (
+            [completions[row].prompt_ids for row in rows],
+            [completions[row].ids for row in rows],
+        )
+        own = response_logprobs(policy, prompts, responses, pad_id=pad_id, temperature=temperature)
+        other = response_logprobs(reference, prompts, responses, pad_id=pad_id, temperature=temperature)
+        return [float(k1(a, b).sum()) for a, b in zip(own, other, strict=True)]
+
+    return np.array(distributed.deal_rows(len(completions), moved))

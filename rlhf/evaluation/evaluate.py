@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rlhf import distributed
 from rlhf.chat import encode_prompt
 from rlhf.data import load
 from rlhf.data.pii import redact
@@ -47,7 +48,7 @@ def run(job: Job) -> dict[str, float]:
     Products: evaluation.json, samples.jsonl. Returns the headline as flat figures.
     """
     curated, params = job.path("curated"), job.params
-    device = "cuda" if params.compute.uses_gpu() else "cpu"
+    device = distributed.start(params.compute)
     rm = load_reward_model(job.path("reward_model"))
     rm.model.to(device).eval()
     policies = {name: Path(path) for name, path in job.inputs["policies"].items()}
@@ -69,8 +70,9 @@ def run(job: Job) -> dict[str, float]:
     judge = Judge(Utility.fit(load.pretraining_texts(curated, "train")), rm)
     figures, answers = evaluate(policies, rl_start, judge, setting, on_done=job.log)
     figures["skipped"] = len(every) - len(chosen)
-    write_jsonl(job.out / "samples.jsonl", samples(setting, answers))
-    write_json(job.out / "evaluation.json", figures)
+    if job.is_main:
+        write_jsonl(job.out / "samples.jsonl", samples(setting, answers))
+        write_json(job.out / "evaluation.json", figures)
     return headline(figures)
 
 
@@ -97,7 +99,13 @@ def evaluate(
     losses: dict[str, float] = {}
     kl: dict[str, NDArray[np.float64]] = {}
     passes = len(policies) + 1 + setting.params.best_of_n
-    with tqdm(total=passes * len(setting.prompts), desc="evaluate", unit="answer", mininterval=0.5) as bar:
+    with tqdm(
+        total=passes * len(setting.prompts),
+        desc="evaluate",
+        unit="answer",
+        mininterval=0.5,
+        disable=distributed.rank() > 0,
+    ) as bar:
         for name, directory in policies.items():
             model, tokenizer = _open(directory, setting)
             losses[name] = pretraining_loss(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
 from rlhf.models.rows import by_length, pad, positions
@@ -102,11 +103,22 @@ def score_rows(
     return found
 
 
+def score_together(
+    rm: RewardModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> list[float]:
+    """`score_rows` by all processes of the job, each on its share of the rows; every one gets all rewards."""
+
+    def work(rows: list[int]) -> list[float]:
+        return score_rows(rm, [prompts[row] for row in rows], [responses[row] for row in rows])
+
+    return distributed.deal_rows(len(prompts), work)
+
+
 def score(
     rm: RewardModel, prompts: Sequence[Sequence[Message]], completions: Sequence[str], ended: Sequence[bool]
 ) -> list[float]:
-    """Reward of each answer to its messages, bias included."""
-    return score_rows(
+    """`score_together` of answers to messages."""
+    return score_together(
         rm,
         [encode_prompt(rm.tokenizer, messages) for messages in prompts],
         [

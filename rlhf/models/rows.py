@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,3 +53,13 @@ def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
         group.append(row)
     if group:
         yield group
+
+
+def in_order(groups: Sequence[Sequence[int]], found: Sequence[Sequence[Any]]) -> list[Any]:
+    """What was found for each row of each group, in the order of the rows. The groups hold 0 .. N-1, each once."""
+    placed = {
+        row: one
+        for rows, ones in zip(groups, found, strict=True)
+        for row, one in zip(rows, ones, strict=True)
+    }
+    return [placed[row] for row in range(len(placed))]

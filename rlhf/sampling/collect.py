@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from rlhf import distributed
 from rlhf.data.load import prompts
 from rlhf.jobs import Job
 from rlhf.models import directories
@@ -20,6 +21,7 @@ def run(job: Job) -> dict[str, Any]:
     Returns {"prompts": 0} where no fresh prompt is left.
     """
     params, round_number = job.params.comparisons, int(job.inputs["round"])
+    device = distributed.start(job.params.compute)
     used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
     chosen = [
         (split, record)
@@ -27,7 +29,8 @@ def run(job: Job) -> dict[str, Any]:
         for record in fresh(prompts(job.path("curated"), name), used, count, job.params.seed + round_number)
     ]
     if not any(split == "train" for split, _ in chosen):
-        write_jsonl(job.out / "samples.jsonl", [])
+        if job.is_main:
+            write_jsonl(job.out / "samples.jsonl", [])
         return {"prompts": 0, "completions": 0}
     writers = job.inputs["writers"]
     slots = writers_of(len(chosen), params.k, [float(writer["share"]) for writer in writers], job.params.seed)
@@ -39,7 +42,7 @@ def run(job: Job) -> dict[str, Any]:
         model, tokenizer = directories.load_policy(writer["path"])
         bar = progress(range(len(rows)), f"sampling {writer['version']}", job.is_main)
         answers = sample(
-            model.to("cuda" if job.params.compute.uses_gpu() else "cpu"),
+            model.to(device),
             tokenizer,
             [chosen[row][1]["messages"] for row in rows],
             max_new_tokens=params.max_new_tokens,
@@ -52,20 +55,21 @@ def run(job: Job) -> dict[str, Any]:
             completions[row].append(
                 {"text": answer.text, "model_version": writer["version"], "ended": answer.ended}
             )
-    write_jsonl(
-        job.out / "samples.jsonl",
-        [
-            {
-                "id": f"r{round_number:04d}-{record['id']}",
-                "prompt_id": record["id"],
-                "messages": record["messages"],
-                "round": round_number,
-                "split": split,
-                "completions": found,
-            }
-            for (split, record), found in zip(chosen, completions, strict=True)
-        ],
-    )
+    if job.is_main:
+        write_jsonl(
+            job.out / "samples.jsonl",
+            [
+                {
+                    "id": f"r{round_number:04d}-{record['id']}",
+                    "prompt_id": record["id"],
+                    "messages": record["messages"],
+                    "round": round_number,
+                    "split": split,
+                    "completions": found,
+                }
+                for (split, record), found in zip(chosen, completions, strict=True)
+            ],
+        )
     return {"prompts": len(chosen), "completions": sum(map(len, completions))}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from rlhf import distributed
 from rlhf.data.load import prompts
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
@@ -18,7 +19,9 @@ from rlhf.training.progress import progress
 def run(job: Job) -> dict[str, Any]:
     """Stage `choose_sft`: out/model is the chosen epoch. inputs: sft (folder of epochs), reward_model, curated."""
     params = job.params
+    device = distributed.start(params.compute)
     rm = reward.load_reward_model(job.path("reward_model"))
+    rm.model.to(device)
     records = prompts(job.path("curated"), "valid")[: params.sft.choice_prompts]
     chosen_prompts = [record["messages"] for record in records]
     epochs = sorted(job.path("sft").glob("epoch-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -26,16 +29,17 @@ def run(job: Job) -> dict[str, Any]:
     for epoch in progress(epochs, "choosing SFT", job.is_main):
         model, tokenizer = directories.load_policy(epoch)
         answers = sample(
-            model,
+            model.to(device),
             tokenizer,
             chosen_prompts,
             max_new_tokens=params.comparisons.max_new_tokens,
             temperature=params.comparisons.temperature,
             seed=params.seed,
         )
-        found = reward.score_rows(rm, [a.prompt_ids for a in answers], [a.ids for a in answers])
+        found = reward.score_together(rm, [a.prompt_ids for a in answers], [a.ids for a in answers])
         scores.append(sum(found) / len(found))
         job.log(len(scores), reward=scores[-1])
     best = max(range(len(epochs)), key=scores.__getitem__)
-    shutil.copytree(epochs[best], job.out / "model", dirs_exist_ok=True)
+    if job.is_main:
+        shutil.copytree(epochs[best], job.out / "model", dirs_exist_ok=True)
     return {"chosen": best + 1, "scores": scores}

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlhf import distributed
 from rlhf.params import ComputeParams
-from rlhf.training import distributed
 
 
 class Engine:

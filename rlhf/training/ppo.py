@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlhf import distributed
 from rlhf.chat import encode_prompt
 from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
@@ -33,7 +34,6 @@ from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, 
 from rlhf.objectives.ptx import ptx_loss
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, sample_ids
-from rlhf.training import distributed
 from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine, mine
 from rlhf.training.pretraining import pack

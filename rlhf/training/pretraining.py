@@ -15,12 +15,12 @@ import torch
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from rlhf import distributed
 from rlhf.data.load import pretraining_texts
 from rlhf.jobs import Job
 from rlhf.models import directories, importing
 from rlhf.models import tokenizer as own_tokenizer
 from rlhf.params import BaseParams
-from rlhf.training import distributed
 from rlhf.training.muon import Muon
 from rlhf.training.progress import progress
 

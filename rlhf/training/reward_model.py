@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
@@ -22,7 +23,6 @@ from rlhf.models import directories, reward
 from rlhf.models.reward import RewardModel
 from rlhf.models.rows import pad
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
-from rlhf.training import distributed
 from rlhf.training.engine import Engine, mine
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
@@ -146,7 +146,7 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
     """Pairwise accuracy on held-out rankings, with the 95 % half-width of a mean over prompts."""
     if not valid:
         return {}
-    scores = reward.score_rows(
+    scores = reward.score_together(
         rm,
         [ranked.prompt for ranked in valid for _ in ranked.responses],
         [r for ranked in valid for r in ranked.responses],

@@ -20,11 +20,11 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer
 
+from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
 from rlhf.models import directories
-from rlhf.training import distributed
 from rlhf.training.progress import progress
 
 Row = dict[str, list[int]]

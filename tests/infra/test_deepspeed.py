@@ -11,7 +11,7 @@ from tasks import launch
 TOY = """
 import json, pathlib, sys
 import torch.distributed as dist
-from rlhf.training.distributed import without_compiling
+from rlhf.distributed import without_compiling
 from test_deepspeed import train
 without_compiling()
 job = json.loads(pathlib.Path(sys.argv[-1]).read_text())

@@ -15,13 +15,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from rlhf.sampling import engine
 from tasks import launch
 
 # Runs the jobs whose files stand in inputs.jobs, one after the other in one process group.
 SEVERAL = """
 import json, pathlib, sys
-from rlhf import jobs
-from rlhf.training import distributed
+from rlhf import distributed, jobs
+from rlhf.sampling import engine
+engine.GROUP_TOKENS["cpu"] = 40
 leave, distributed.finish = distributed.finish, lambda: None
 job = json.loads(pathlib.Path(sys.argv[-1]).read_text())
 for file in job["inputs"]["jobs"]:
@@ -32,6 +34,7 @@ leave()
 """
 SECTIONS: dict[str, dict[str, Any]] = {
     "base": {"tokens": 2048},  # four steps
+    "evaluation": {"max_new_tokens": 8, "best_of_n": 2, "bootstrap": 100},
     "sft": {"epochs": 1, "batch": 24, "dropout": 0.0, "lr": 1e-3},  # all demonstrations in one step
     "reward_model": {"batch": 4, "lr": 1e-3},
     "ppo": {"episodes": 16, "batch": 8, "minibatch": 4, "microbatch_tokens": 64},
@@ -56,21 +59,34 @@ def inputs(world, tmp_path_factory) -> dict[str, dict[str, Any]]:
         "reward_model": world.for_reward_model | {"comparisons": [few]},
         "ppo": world.for_ppo,
         "sft": {"base": world.base, "curated": world.curated},
+        "sample": {
+            "curated": world.curated,
+            "round": 1,
+            "writers": [{"version": "base/1", "path": world.base, "share": 1.0}],
+        },
+        "evaluate": {
+            "curated": world.curated,
+            "reward_model": world.for_ppo["reward_model"],
+            "policies": {"base": world.base, "sft": world.base}
+            | dict.fromkeys(("rl_start", "policy"), world.for_ppo["rl_start"]),
+        },
     }
 
 
 @pytest.fixture(scope="module")
 def alone(world, inputs, tmp_path_factory) -> Path:
-    """Base, SFT and the reward model trained by one process."""
+    """Every stage but PPO by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    for stage in ("base", "sft", "reward_model"):
-        world.run(stage, folder / stage, inputs[stage], **SECTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(engine.GROUP_TOKENS, "cpu", 40)
+        for stage in inputs.keys() - {"ppo"}:
+            world.run(stage, folder / stage, inputs[stage], **SECTIONS)
     return folder
 
 
 @pytest.fixture(scope="module", params=LAUNCHERS)
 def together(request, world, inputs, tmp_path_factory, pytestconfig) -> Path:
-    """Four stages trained by two processes."""
+    """Every stage by two processes."""
     launcher, zero = request.param
     folder = tmp_path_factory.mktemp(zero)
     settings = json.loads((pytestconfig.rootpath / f"infra/deepspeed/{zero}.json").read_text())
@@ -123,6 +139,28 @@ def test_two_processes_take_the_steps_of_one(alone, together, world, stage, mode
     for name, value in expected.items():
         if not name.endswith(WITHOUT_GRADIENT):
             assert torch.allclose(found[name], value, atol=1e-5), name
+
+
+def test_two_processes_sample_and_judge_as_one(alone, together):
+    """Answers are dealt out in groups that draw for themselves, so they are the same answers."""
+    for file in ("sample/samples.jsonl", "evaluate/samples.jsonl"):
+        found, expected = ((folder / file).read_text().splitlines() for folder in (together, alone))
+        assert len(found) == len(expected) > 1
+        for one, other in zip(map(json.loads, found), map(json.loads, expected), strict=True):
+            assert words_of(one) == words_of(other)
+    found, expected = (
+        json.loads((folder / "evaluate/evaluation.json").read_text())["policies"]
+        for folder in (together, alone)
+    )
+    assert found == {
+        name: {key: pytest.approx(value, abs=1e-5) for key, value in figures.items()}
+        for name, figures in expected.items()
+    }
+
+
+def words_of(row: dict[str, Any]) -> list[str]:
+    answers = row["completions"] if "completions" in row else row["answers"].values()
+    return [answer["text"] for answer in answers]
 
 
 def test_policies_learn_from_every_process(together, world, inputs):

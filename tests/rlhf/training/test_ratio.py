@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import (
+    DynamicCache,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -14,6 +15,7 @@ from transformers import (
 from rlhf.models import directories, reward, tokenizer
 from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
+from rlhf.sampling.cache import reserved_cache
 from rlhf.sampling.engine import sample_ids
 
 SIZES = {"vocab_size": 300}
@@ -86,6 +88,21 @@ def test_retiring_and_batching_change_no_probability(model, words):
             model, [completion.prompt_ids], [completion.ids], pad_id=3, temperature=1.0
         )[0]
         assert torch.allclose(alone, completion.logprobs, atol=1e-4)
+
+
+def test_a_reserved_cache_holds_what_a_growing_one_holds(model):
+    """Prompt, two tokens, then rows taken out, then a token more: the same logits."""
+    caches = DynamicCache(config=model.config), reserved_cache(model, room=3)
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
+    for cache in caches:
+        model(input_ids=ids, past_key_values=cache)
+    for tokens in (torch.tensor([[14], [15], [16]]), torch.tensor([[17], [18], [19]])):
+        one, other = (model(input_ids=tokens, past_key_values=cache).logits for cache in caches)
+        assert torch.equal(one, other)
+    for cache in caches:
+        cache.batch_select_indices(torch.tensor([0, 2]))
+    one, other = (model(input_ids=torch.tensor([[20], [21]]), past_key_values=c).logits for c in caches)
+    assert torch.equal(one, other)
 
 
 def test_sampling_follows_the_distribution(words):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import distributed
 
+from rlhf.models.rows import in_order
 from rlhf.params import ComputeParams
 
 
@@ -73,6 +75,23 @@ def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType, div
     exchanged = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.all_reduce(exchanged, operation)
     return [value / divisor for value in exchanged.tolist()]
+
+
+def deal(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """[work(0), ..., work(count - 1)], dealt out over the processes; every one of them gets all results."""
+    processes = world_size()
+    mine = [work(number) for number in range(rank(), count, processes)]
+    if processes == 1:
+        return mine
+    hands: list[Any] = [None] * processes
+    distributed.all_gather_object(hands, mine)
+    return [hands[number % processes][number // processes] for number in range(count)]
+
+
+def deal_rows(count: int, work: Callable[[list[int]], list[Any]]) -> list[Any]:
+    """work([row, ...]) -> one result a row, each process doing its share of `count` rows; all get all, in order."""
+    shares = [list(range(number, count, world_size())) for number in range(world_size())]
+    return in_order(shares, deal(len(shares), lambda number: work(shares[number]) if shares[number] else []))
 
 
 def all_reduce_gradients(model: torch.nn.Module) -> None:
