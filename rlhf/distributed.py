@@ -39,6 +39,12 @@ def finish() -> None:
         distributed.destroy_process_group()
 
 
+def barrier() -> None:
+    """Wait until every process has come this far."""
+    if world_size() > 1:
+        distributed.barrier()
+
+
 def without_compiling() -> None:
     """DeepSpeed on CPU exchanges by gloo alone.
 

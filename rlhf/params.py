@@ -218,6 +218,12 @@ class ComputeParams(Section):
     threads: int | None = Field(
         None, ge=1, description="CPU threads a process; null: cores divided by processes"
     )
+    checkpoint_seconds: float = Field(
+        120.0,
+        ge=0,
+        description="PPO and the reward model write a checkpoint when so long has passed since the last; 0: after every step",
+    )
+    checkpoints_kept: int = Field(2, ge=1, description="newest checkpoints of a stage that stay")
 
     def uses_gpu(self) -> bool:
         """True where training runs on a GPU of this machine."""

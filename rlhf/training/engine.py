@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,25 @@ class Engine:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimizer, for a checkpoint; DeepSpeed writes its own (`write`)."""
+        if self.deepspeed is not None:
+            return {}
+        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def write(self, folder: Path) -> None:
+        """What DeepSpeed keeps in each process, into a checkpoint's folder. Every process takes part."""
+        if self.deepspeed is not None:
+            self.deepspeed.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Back to what `state` and `write` left in a checkpoint."""
+        if self.deepspeed is not None:
+            self.deepspeed.load_checkpoint(str(folder), tag="deepspeed")
+        else:
+            self.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(dict(state["optimizer"]))
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:

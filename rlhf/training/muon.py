@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlhf import distributed
+
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # quintic whose fixed points lie near 1
 
 
@@ -28,6 +30,17 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
     return x.mT if tall else x
+
+
+def _orthogonalise_together(matrices: Tensor) -> Tensor:
+    """`orthogonalise`, each process its share where they divide; all hold the same momentum, and get all updates."""
+    processes = distributed.world_size()
+    if processes == 1 or len(matrices) % processes:
+        return orthogonalise(matrices)
+    found = torch.empty_like(matrices)
+    mine = orthogonalise(matrices.chunk(processes)[distributed.rank()])
+    torch.distributed.all_gather_into_tensor(found, mine.contiguous())
+    return found
 
 
 class Muon(torch.optim.Optimizer):
@@ -47,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = orthogonalise(
+                updates = _orthogonalise_together(
                     torch.stack([self._nesterov(p, group["momentum"]) for p in parameters])
                 )
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5

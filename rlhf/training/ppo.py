@@ -34,6 +34,7 @@ from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, 
 from rlhf.objectives.ptx import ptx_loss
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, sample_ids
+from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine, mine
 from rlhf.training.pretraining import pack
@@ -86,7 +87,6 @@ def run(job: Job) -> dict[str, Any]:
         if params.ptx_coef
         else None
     )
-    scale = reward_scale(policy, rm, queue[: max(256, params.batch)], params, job.params.seed)
     module = PolicyAndValue(policy, value)
     optimizer = torch.optim.AdamW(
         [
@@ -101,8 +101,21 @@ def run(job: Job) -> dict[str, Any]:
     engine = Engine(module, optimizer, compute, max_grad_norm=params.max_grad_norm)
     iterations = max(1, params.episodes // params.batch)
     shuffle = np.random.default_rng([job.params.seed, distributed.rank()])
-    figures: dict[str, float] = {}
-    for iteration in progress(range(iterations), "PPO", job.is_main):
+    checkpoints = Checkpoints.of(job)
+    done, figures = 0, {}
+    if found := checkpoints.latest():
+        done, state, folder = found
+        engine.restore(state["engine"], folder)
+        ema.average, scale, figures = state["ema"], state["reward_scale"], state["figures"]
+        shuffle.bit_generator.state = state["shuffle"]
+        set_random_state(state["random"])
+    else:
+        with engine.whole():
+            scale = reward_scale(policy, rm, queue[: max(256, params.batch)], params, job.params.seed)
+    if job.is_main:
+        cut_log(job.out / "metrics.jsonl", "step", done)
+        cut_log(job.out / "rollouts.jsonl", "iteration", done)
+    for iteration in progress(range(done, iterations), "PPO", job.is_main):
         started = time.time()
         for group, peak in zip(engine.optimizer.param_groups, (params.lr, params.value_lr), strict=True):
             group["lr"] = peak * warmup_from_tenth(iteration, params.warmup)
@@ -131,6 +144,16 @@ def run(job: Job) -> dict[str, Any]:
         job.log(iteration + 1, **figures)
         if job.is_main:
             keep_episodes(job, iteration + 1, trajectory, completions, tokenizer)
+        if iteration + 1 < iterations and checkpoints.is_due():
+            state = {
+                "engine": engine.state(),
+                "ema": ema.average,
+                "reward_scale": scale,
+                "figures": figures,
+                "shuffle": shuffle.bit_generator.state,
+                "random": random_state(),
+            }
+            checkpoints.save(iteration + 1, state, engine.write)
     with engine.whole():
         if job.is_main:
             directories.save(policy, tokenizer, job.out / "model")

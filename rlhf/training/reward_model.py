@@ -23,6 +23,7 @@ from rlhf.models import directories, reward
 from rlhf.models.reward import RewardModel
 from rlhf.models.rows import pad
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
+from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import Engine, mine
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
@@ -65,12 +66,23 @@ def run(job: Job) -> dict[str, Any]:
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0)
     draw = random.Random(job.params.seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
-    for step, batch in enumerate(progress(batches, "reward model", job.is_main)):
+    checkpoints = Checkpoints.of(job)
+    done = 0
+    if found := checkpoints.latest():
+        done, state, folder = found
+        engine.restore(state["engine"], folder)
+        set_random_state(state["random"])
+    if job.is_main:
+        cut_log(job.out / "metrics.jsonl", "step", done)
+    for step in progress(range(done, len(batches)), "reward model", job.is_main):
+        batch = batches[step]
         for group in engine.optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
-        found = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
+        seen = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
         if step % 5 == 0 or step + 1 == len(batches):
-            job.log(step + 1, **distributed.mean(found), learning_rate=engine.optimizer.param_groups[0]["lr"])
+            job.log(step + 1, **distributed.mean(seen), learning_rate=engine.optimizer.param_groups[0]["lr"])
+        if step + 1 < len(batches) and checkpoints.is_due():
+            checkpoints.save(step + 1, {"engine": engine.state(), "random": random_state()}, engine.write)
     with engine.whole():
         figures: dict[str, Any] = {
             "comparisons": len(train),
