@@ -39,7 +39,7 @@ def _orthogonalise_together(matrices: Tensor) -> Tensor:
         return orthogonalise(matrices)
     found = torch.empty_like(matrices)
     mine = orthogonalise(matrices.chunk(processes)[distributed.rank()])
-    torch.distributed.all_gather_into_tensor(found, mine.contiguous())
+    torch.distributed.all_gather(list(found.chunk(processes)), mine.contiguous())
     return found
 
 
