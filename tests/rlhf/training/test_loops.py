@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from rlhf import distributed, ppo, reward_model, rl_start, rollouts, sft
+from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data import load
 from rlhf.evaluation.alignment_tax import pretraining_loss
@@ -19,6 +19,7 @@ from rlhf.models import directories, reward, tokenizer
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
+from rlhf.training import ppo, reward_model, rl_start, rollouts, sft
 from rlhf.training.engine import Engine
 
 
