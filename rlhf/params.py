@@ -140,6 +140,13 @@ class PPOParams(Section):
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
     kl_coef: float = Field(0.16, ge=0, description="beta, per token (paper: 0.02)")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"
+    )
+    kl_target: float | None = Field(
+        None, gt=0, description="nats a response that beta is adapted to; null: beta stays (paper)"
+    )
+    kl_horizon: int = Field(10_000, ge=1, description="episodes over which an adapted beta moves")
     ptx_coef: float = Field(
         2.0,
         ge=0,
@@ -162,6 +169,9 @@ class PPOParams(Section):
     )
     max_new_tokens: int = Field(48, ge=1, description="response length")
     whiten_advantages: bool = True
+    whiten_rewards: bool = Field(
+        False, description="token rewards divided by their standard deviation, mean kept"
+    )
     reward_scale: Literal["none", "sd"] = Field(
         "sd",
         description="sd: rewards divided by the standard deviation of the RM on the RL start's completions",

@@ -21,7 +21,14 @@ def whiten(values: Tensor, is_counted: Tensor, *, shift_mean: bool = True) -> Te
     """
     mean = masked_mean(values, is_counted)
     variance = masked_mean((values - mean) ** 2, is_counted)
-    scaled = (values - mean) * (variance + 1e-8).rsqrt()
+    return whiten_with(values, is_counted, float(mean), float(variance), shift_mean=shift_mean)
+
+
+def whiten_with(
+    values: Tensor, is_counted: Tensor, mean: float, variance: float, *, shift_mean: bool = True
+) -> Tensor:
+    """`whiten` with a mean and a variance found elsewhere, over the values of several processes."""
+    scaled = (values - mean) / (variance + 1e-8) ** 0.5
     if not shift_mean:
         scaled = scaled + mean
     return scaled.masked_fill(~is_counted, 0.0)

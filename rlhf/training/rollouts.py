@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlhf import distributed
 from rlhf.models import reward
 from rlhf.models.policy import response_logprobs
-from rlhf.models.reward import RewardModel
 from rlhf.models.rows import Batch, by_length, pad
 from rlhf.objectives.gae import gae
-from rlhf.objectives.kl import k1
-from rlhf.objectives.masked import whiten
+from rlhf.objectives.kl import ESTIMATORS
+from rlhf.objectives.masked import whiten_with
 from rlhf.objectives.ppo import token_rewards
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, sample_ids
+
+#: (prompts, responses), as token ids -> a reward a row
+Score = Callable[[list[list[int]], list[list[int]]], Sequence[float]]
 
 
 class Trajectory(NamedTuple):
@@ -38,18 +42,19 @@ def collect(
     policy: Any,
     value: Any,
     reference: Any,
-    rm: RewardModel,
+    score: Score,
+    tokenizer: Any,
     prompts: list[list[int]],
     params: PPOParams,
     *,
+    kl_coef: float,
     scale: float,
     seed: int,
 ) -> tuple[Trajectory, list[Completion]]:
-    """One episode a prompt: sample from `policy`, score with `rm`, charge the KL to `reference` per token.
+    """One episode a prompt: sample from `policy`, `score`, charge the KL to `reference` per token.
 
-    `scale`: what the reward is divided by (1 where ppo.reward_scale is none).
+    kl_coef: β as it stands now; scale: what the reward is divided by (1 where ppo.reward_scale is none).
     """
-    tokenizer = rm.tokenizer
     completions = sample_ids(
         policy,
         tokenizer,
@@ -60,7 +65,7 @@ def collect(
     )
     responses = [c.ids for c in completions]
     batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)
-    raw = torch.tensor(reward.score_rows(rm, prompts, responses), device=policy.device)
+    raw = torch.tensor(score(prompts, responses), dtype=torch.float32, device=policy.device)
     ended = torch.tensor([c.ended for c in completions], device=policy.device)
     scores = raw / scale - params.missing_eos_penalty * ~ended
     reference_rows = response_logprobs(
@@ -69,16 +74,29 @@ def collect(
     logprobs = _place([c.logprobs for c in completions], batch)
     reference_logprobs = _place(reference_rows, batch)
     values = response_values(value, batch)
-    rewards = token_rewards(
-        scores, k1(logprobs, reference_logprobs), batch.is_response, kl_coef=params.kl_coef
-    )
+    charged = ESTIMATORS[params.kl_estimator](logprobs, reference_logprobs)
+    rewards = token_rewards(scores, charged, batch.is_response, kl_coef=kl_coef)
+    if params.whiten_rewards:
+        rewards = whiten_together(rewards, batch.is_response, shift_mean=False)
     advantages = gae(rewards, values, batch.is_response, discount=params.discount, lam=params.lam)
     returns = advantages + values
     if params.whiten_advantages:
-        advantages = whiten(advantages, batch.is_response)
+        advantages = whiten_together(advantages, batch.is_response)
     return Trajectory(
         batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended
     ), completions
+
+
+def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = True) -> Tensor:
+    """`masked.whiten` over the episodes of every process."""
+    kept = values.masked_fill(~is_counted, 0.0).double()
+    moments = distributed.mean(
+        {"count": float(is_counted.sum()), "sum": float(kept.sum()), "squares": float((kept**2).sum())}
+    )
+    count = max(moments["count"], 1e-9)
+    mean = moments["sum"] / count
+    variance = max(0.0, moments["squares"] / count - mean**2)
+    return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
 def response_values(value: Any, batch: Batch, max_tokens: int = 16384) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlhf.objectives.gae import gae
-from rlhf.objectives.kl import k1, k3
+from rlhf.objectives.kl import ESTIMATORS, adapted_coefficient, k1, k3
 from rlhf.objectives.masked import masked_mean, whiten
 from rlhf.objectives.ppo import explained_variance, policy_loss, token_rewards, value_loss
 from rlhf.objectives.ptx import ptx_loss
@@ -103,6 +103,21 @@ def test_k3_is_never_negative_and_agrees_with_k1_in_the_mean(draw):
     assert (k3(policy, reference) >= 0).all()
     assert float((policy.exp() * k1(policy, reference)).sum()) == pytest.approx(exact, abs=1e-6)
     assert float((policy.exp() * k3(policy, reference)).sum()) == pytest.approx(exact, abs=1e-6)
+
+
+def test_an_adapted_beta_follows_the_kl_by_at_most_a_fifth_a_horizon():
+    at = {"target": 6.0, "episodes": 100, "horizon": 1000}
+    assert adapted_coefficient(0.2, 6.0, **at) == 0.2
+    assert adapted_coefficient(0.2, 6.6, **at) == pytest.approx(0.2 * 1.01)
+    assert adapted_coefficient(0.2, 60.0, **at) == pytest.approx(0.2 * 1.02)
+    assert adapted_coefficient(0.2, -3.0, **at) == pytest.approx(0.2 * 0.98)
+
+
+def test_every_estimator_is_zero_where_the_policies_agree(draw):
+    same = torch.randn(3, 4)
+    for estimator in ESTIMATORS.values():
+        assert torch.equal(estimator(same, same), torch.zeros(3, 4))
+    assert torch.equal(ESTIMATORS["k2"](same + 0.5, same).round(decimals=5), torch.full((3, 4), 0.125))
 
 
 def test_whitened_values_have_mean_zero_and_sd_one(draw):

@@ -19,7 +19,7 @@ from rlhf.models import directories, reward, tokenizer
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
-from rlhf.training import ppo, reward_model, rl_start, rollouts, sft
+from rlhf.training import ppo_trainer, reward_model, rl_start, rollouts, sft
 from rlhf.training.engine import Engine
 
 
@@ -294,10 +294,21 @@ def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
         ppo={"lam": 1.0, "kl_coef": 0.5, "whiten_advantages": False, "missing_eos_penalty": 1.0}
     ).ppo
     prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")]
-    found, completions = rollouts.collect(policy, rm.model, reference, rm, prompts, params, scale=2.0, seed=0)
+    found, completions = rollouts.collect(
+        policy,
+        rm.model,
+        reference,
+        lambda asked, answers: reward.score_rows(rm, asked, answers),
+        words,
+        prompts,
+        params,
+        kl_coef=0.5,
+        scale=2.0,
+        seed=0,
+    )
     first = [int(row.nonzero()[0]) for row in found.batch.is_response]
     totals = found.returns[range(len(first)), first]
-    kl = ppo.describe(found)["kl"]
+    kl = ppo_trainer.describe(found)["kl"]
     assert abs(kl) > 1e-3
     assert float((found.scores - totals).mean()) == pytest.approx(0.5 * kl, abs=1e-5)
     alone = reward.score_rows(rm, prompts, [c.ids for c in completions])

@@ -17,6 +17,7 @@ from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
 from rlhf.sampling.cache import reserved_cache
 from rlhf.sampling.engine import sample_ids
+from rlhf.training.ppo_trainer import check_first_ratio
 
 SIZES = {"vocab_size": 300}
 FAMILIES = {
@@ -163,3 +164,11 @@ def test_transformers_alone_reads_the_same_reward_up_to_the_bias(words, tmp_path
         theirs = bare(input_ids=batch.ids, attention_mask=batch.is_real.long()).logits[:, 0]
     ours = reward.score_rows(reward.load_reward_model(saved), PROMPTS, [[20, 2], [21, 2], [22, 2], [2]])
     assert ours == pytest.approx((theirs + 0.5).tolist(), abs=1e-5)
+
+
+def test_a_first_ratio_far_from_one_stops_training_with_its_likely_causes():
+    check_first_ratio(1e-6)
+    with pytest.raises(RuntimeError, match=r"ratios up to 0\.3 away from 1 .* dropout .* temperature"):
+        check_first_ratio(0.3)
+    with pytest.raises(RuntimeError):
+        check_first_ratio(float("nan"))

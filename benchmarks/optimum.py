@@ -1,0 +1,138 @@
+"""Does PPO find the optimum that can be computed? All sequences of a short length over a few tokens.
+
+    python -m benchmarks.optimum --json
+
+max_π E_π[r(y)] - β·KL(π ‖ π_ref) has the solution π*(y) ∝ π_ref(y)·exp(r(y)/β), with the value β·log Σ_y π_ref(y)·exp(r(y)/β).
+π_ref is a small random GPT, r a random table of standard deviation 1 under it. Prints how far from π_ref's value to
+the optimum's PPO gets, exactly, by enumeration; with --json one object: worst_share_of_optimum, shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
+
+from rlhf.params import ComputeParams, PPOParams
+from rlhf.training.ppo_trainer import PPOTrainer
+
+TOKENS, LENGTH = 5, 3  # 125 sequences
+PROMPT = [0]
+#: nothing ends a response but its length
+WORDS = SimpleNamespace(pad_token_id=0, eos_token_id=-1, decode=lambda ids, skip_special_tokens: "")
+
+
+class Task:
+    """A reference policy and a reward for every sequence, both drawn by the seed."""
+
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.sequences = torch.tensor(list(itertools.product(range(TOKENS), repeat=LENGTH)))
+        self.reference = GPTNeoXForCausalLM(_architecture()).eval()
+        with torch.no_grad():
+            self.reference.get_output_embeddings().weight.mul_(8.0)  # probabilities of 0.05 to 0.5 a token
+        self.log_reference = self.log_probabilities(self.reference)
+        rewards = torch.randn(len(self.sequences))
+        mean = (self.log_reference.exp() * rewards).sum()
+        spread = (self.log_reference.exp() * (rewards - mean) ** 2).sum().sqrt()
+        self.rewards = (rewards - mean) / spread
+        self.table = {tuple(y.tolist()): float(r) for y, r in zip(self.sequences, self.rewards, strict=True)}
+
+    @torch.no_grad()
+    def log_probabilities(self, model: GPTNeoXForCausalLM) -> Tensor:
+        """[TOKENS ** LENGTH] log π(y) of every sequence."""
+        prompt = torch.tensor(PROMPT).expand(len(self.sequences), -1)
+        logits = model(torch.cat([prompt, self.sequences], dim=1)).logits[:, len(PROMPT) - 1 : -1]
+        return logits.log_softmax(-1).gather(2, self.sequences[:, :, None]).sum((1, 2))
+
+    def objective(self, log_policy: Tensor, beta: float) -> float:
+        """E_π[r] - β·KL(π ‖ π_ref)."""
+        return float((log_policy.exp() * (self.rewards - beta * (log_policy - self.log_reference))).sum())
+
+    def optimum(self, beta: float) -> float:
+        return float(beta * torch.logsumexp(self.log_reference + self.rewards / beta, dim=0))
+
+    def share_of_optimum(self, log_policy: Tensor, beta: float) -> float:
+        """0 at π_ref, 1 at π*."""
+        start = self.objective(self.log_reference, beta)
+        return (self.objective(log_policy, beta) - start) / (self.optimum(beta) - start)
+
+
+def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr: float = 1e-3) -> float:
+    """Share of the optimum that PPO reaches on the seed's task."""
+    task = Task(seed)
+    params = PPOParams(
+        batch=batch,
+        minibatch=batch,
+        lr=lr,
+        value_lr=3 * lr,
+        warmup=5,
+        kl_coef=beta,
+        ptx_coef=0.0,
+        value_clip=None,
+        lam=1.0,
+        max_new_tokens=LENGTH,
+        reward_scale="none",
+    )
+    value = GPTNeoXForSequenceClassification(_architecture()).eval()
+    trainer = PPOTrainer(
+        copy.deepcopy(task.reference),
+        value,
+        task.reference,
+        lambda prompts, responses: [task.table[tuple(response)] for response in responses],
+        WORDS,
+        params,
+        ComputeParams(launcher="inline", device="cpu"),
+        seed=seed,
+    )
+    for iteration in range(iterations):
+        decay = min(1.0, 2.0 * (1.0 - iteration / iterations))  # the last half anneals: what is left is noise
+        trainer.params = params.model_copy(update={"lr": lr * decay, "value_lr": 3 * lr * decay})
+        trainer.iterate(iteration, [PROMPT] * batch)
+    return task.share_of_optimum(task.log_probabilities(trainer.policy), beta)
+
+
+def _architecture() -> GPTNeoXConfig:
+    return GPTNeoXConfig(
+        vocab_size=TOKENS,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=16,
+        tie_word_embeddings=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        pad_token_id=0,
+        num_labels=1,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--betas", type=float, nargs="+", default=[0.1, 0.3, 1.0])
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shares: dict[str, dict[str, float]] = {}
+    for beta in options.betas:
+        shares[str(beta)] = {}
+        for seed in options.seeds:
+            shares[str(beta)][str(seed)] = found = solve(seed, beta, iterations=options.iterations)
+            print(f"beta {beta:<4} seed {seed}: {found:.4f} of the optimum", flush=True)
+    worst = min(found for of_seed in shares.values() for found in of_seed.values())
+    print(f"worst: {worst:.4f}")
+    if options.json:
+        print(json.dumps({"worst_share_of_optimum": worst, "shares": shares}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""PPO-ptx itself (arXiv:2203.02155, eq. 2 and C.4), free of files and stages: one iteration at a time.
+
+    maximise  E_{π}[ r(x, y) - β·log(π(y|x)/π_ref(y|x)) ] + γ·E_{pretrain}[ log π(x) ]
+
+An episode is one prompt and one sampled response; the KL is charged per token, the score stands on the last
+response token. Per minibatch the PPO gradient and the pretraining gradient are computed one after the other
+and accumulated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf import distributed
+from rlhf.models.policy import TokenLogprobs, token_logprobs
+from rlhf.models.rows import Batch, by_length
+from rlhf.objectives.kl import adapted_coefficient, k1, k3
+from rlhf.objectives.masked import masked_mean
+from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, value_loss
+from rlhf.objectives.ptx import ptx_loss
+from rlhf.params import ComputeParams, PPOParams
+from rlhf.sampling.engine import Completion
+from rlhf.training.ema import EMA
+from rlhf.training.engine import Engine
+from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
+from rlhf.training.schedule import warmup_from_tenth
+
+FIRST_RATIO = 1e-3  # how far a ratio may be from 1 before the first update; 1e-5 and less in float32
+MINIBATCH_FIGURES = (
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "clip_fraction",
+    "ratio_error",
+    "kl_to_behaviour",
+)
+
+
+class PolicyAndValue(nn.Module):
+    """Both trained models under one forward, so that one engine updates them."""
+
+    def __init__(self, policy: nn.Module, value: nn.Module) -> None:
+        super().__init__()
+        self.policy, self.value = policy, value
+
+    def forward(
+        self, batch: Batch | None, temperature: float = 1.0, pretraining: Tensor | None = None
+    ) -> tuple[TokenLogprobs, Tensor] | Tensor:
+        """(log-probabilities, values) of episodes; or, given `pretraining` rows [B, T], their mean NLL a token."""
+        if batch is None:
+            assert pretraining is not None
+            logits = self.policy(input_ids=pretraining, use_cache=False).logits
+            return ptx_loss(logits, pretraining, torch.ones_like(pretraining, dtype=torch.bool))
+        return token_logprobs(self.policy, batch, temperature=temperature), values_before(self.value, batch)
+
+
+class PPOTrainer:
+    """Policy and value model, what they are trained towards, and where training stands.
+
+    score(prompts, responses): a reward a row, as it stands; it is divided by `scale`. pretraining: [N, T] token
+    ids, or None where there is no pretraining term. Models are on their device and in evaluation mode: PPO has
+    no dropout.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        value: Any,
+        reference: Any,
+        score: Score,
+        tokenizer: Any,
+        params: PPOParams,
+        compute: ComputeParams,
+        *,
+        pretraining: np.ndarray | None = None,
+        scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        distributed.share(params.minibatch, "ppo.minibatch")
+        self.policy, self.value, self.reference = policy, value, reference
+        self.score, self.tokenizer, self.params = score, tokenizer, params
+        self.pretraining, self.scale, self.seed = pretraining, scale, seed
+        self.kl_coef = params.kl_coef
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": policy.parameters(), "lr": params.lr},
+                {"params": value.parameters(), "lr": params.value_lr},
+            ],
+            betas=(0.9, 0.95),
+            eps=1e-5,
+            weight_decay=0.0,
+        )
+        self.ema = EMA(policy, params.ema)  # before ZeRO-3 takes the weights apart
+        self.engine = Engine(
+            PolicyAndValue(policy, value), optimizer, compute, max_grad_norm=params.max_grad_norm
+        )
+        self.draw = np.random.default_rng([seed, distributed.rank()])
+
+    def iterate(
+        self, iteration: int, prompts: list[list[int]]
+    ) -> tuple[dict[str, float], Trajectory, list[Completion]]:
+        """One iteration, counted from 0, on this process's prompts: sample, score, update.
+
+        Raises RuntimeError where the first minibatch's ratio is not 1.
+        """
+        started = time.time()
+        for group, peak in zip(
+            self.engine.optimizer.param_groups, (self.params.lr, self.params.value_lr), strict=True
+        ):
+            group["lr"] = peak * warmup_from_tenth(iteration, self.params.warmup)
+        with self.engine.whole():
+            trajectory, completions = collect(
+                self.policy,
+                self.value,
+                self.reference,
+                self.score,
+                self.tokenizer,
+                prompts,
+                self.params,
+                kl_coef=self.kl_coef,
+                scale=self.scale,
+                seed=self._sampling_seed(iteration),
+            )
+        sampled = time.time()
+        updates = self.update(trajectory)
+        with self.engine.whole():
+            self.ema.update(self.policy)
+        figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
+        if self.params.kl_target is not None:
+            self.kl_coef = adapted_coefficient(
+                self.kl_coef,
+                figures["kl"],
+                target=self.params.kl_target,
+                episodes=self.params.batch,
+                horizon=self.params.kl_horizon,
+            )
+        figures |= {"seconds_rollout": sampled - started, "seconds_update": time.time() - sampled}
+        return figures, trajectory, completions
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Inner epochs over the episodes in minibatches. Returns means over the updates, and what the first one saw."""
+        rows_total = len(trajectory.scores)
+        size = distributed.share(self.params.minibatch, "ppo.minibatch")
+        seen: list[dict[str, float]] = []
+        for _ in range(self.params.inner_epochs):
+            order = self.draw.permutation(rows_total)
+            for start in range(0, rows_total - size + 1, size):
+                seen.append(self.minibatch(select(trajectory, order[start : start + size].tolist())))
+                if len(seen) == 1:
+                    check_first_ratio(distributed.largest(seen[0]["ratio_error"]))
+        means = {key: float(np.mean([figures[key] for figures in seen])) for key in seen[0]}
+        first = {"first_kl_to_behaviour": seen[0]["kl_to_behaviour"]}
+        return distributed.mean(means | first) | {
+            "first_ratio_error": distributed.largest(seen[0]["ratio_error"])
+        }
+
+    def minibatch(self, part: Trajectory) -> dict[str, float]:
+        """One optimizer step: PPO gradient, then pretraining gradient, accumulated.
+
+        Episodes go through in groups of like length, each weighted by its share of the response tokens, so that
+        the loss is the mean over the minibatch's response tokens, those of every process, and little is spent on
+        padding. ZeRO exchanges at each backward: where another process has more groups, the last one is passed
+        through again with weight 0.
+        """
+        params, engine = self.params, self.engine
+        rows = round(params.ptx_ratio * len(part.scores)) if self.pretraining is not None else 0
+        total = distributed.mean({"tokens": float(part.batch.is_response.sum())})["tokens"]
+        figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
+        own = list(by_length(part.batch.is_real.sum(1).tolist(), params.microbatch_tokens))
+        groups = own + own[-1:] * (int(distributed.largest(len(own))) - len(own))
+        for number, group in enumerate(groups):
+            episodes = select(part, group)
+            weight = float(episodes.batch.is_response.sum()) / total if number < len(own) else 0.0
+            loss, found = episode_loss(engine, episodes, params)
+            engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
+            for name, value in found.items():
+                figures[name] = (
+                    max(figures[name], value) if name == "ratio_error" else figures[name] + weight * value
+                )
+        if rows and self.pretraining is not None:
+            chosen = self.pretraining[self.draw.integers(0, len(self.pretraining), rows)]
+            loss = engine(None, pretraining=torch.from_numpy(chosen.astype(np.int64)).to(part.scores.device))
+            engine.backward(params.ptx_coef * loss)
+            figures["ptx_loss"] = float(loss.detach())
+        return figures | {"grad_norm": engine.step()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything a checkpoint needs, but the global generators (checkpoint.random_state)."""
+        return {
+            "engine": self.engine.state(),
+            "ema": self.ema.average,
+            "scale": self.scale,
+            "kl_coef": self.kl_coef,
+            "draw": self.draw.bit_generator.state,
+        }
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Back to `state`; folder: its checkpoint's, for what the engine wrote there."""
+        self.engine.restore(state["engine"], folder)
+        self.ema.average = {
+            name: value.to(self.ema.average[name].device) for name, value in state["ema"].items()
+        }
+        self.scale, self.kl_coef = state["scale"], state["kl_coef"]
+        self.draw.bit_generator.state = state["draw"]
+
+    def _sampling_seed(self, iteration: int) -> int:
+        """Another for each iteration and process."""
+        return (self.seed * 1_000_003 + iteration) * 1_009 + distributed.rank()
+
+
+def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[Tensor, dict[str, float]]:
+    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes."""
+    is_response = part.batch.is_response
+    (logprobs, entropy), values = engine(part.batch, params.temperature)
+    actor = policy_loss(logprobs, part.logprobs, part.advantages, is_response, clip=params.clip)
+    critic = value_loss(values, part.values, part.returns, is_response, clip=params.value_clip)
+    with torch.no_grad():
+        ratio = (logprobs - part.logprobs).masked_fill(~is_response, 0.0).exp()
+        found = (
+            actor,
+            critic,
+            masked_mean(entropy, is_response),
+            clip_fraction(logprobs, part.logprobs, is_response, clip=params.clip),
+            (ratio - 1.0).abs().max(),
+            masked_mean(k3(part.logprobs, logprobs), is_response),
+        )
+    figures = [float(figure.detach()) for figure in found]
+    return actor + params.value_coef * critic, dict(zip(MINIBATCH_FIGURES, figures, strict=True))
+
+
+def describe(trajectory: Trajectory) -> dict[str, float]:
+    """Figures of an iteration's episodes; `kl` is Σ_t log π - log π_ref, nats a response, as sampled."""
+    is_response = trajectory.batch.is_response
+    kl = k1(trajectory.logprobs, trajectory.reference_logprobs).masked_fill(~is_response, 0.0).sum(1)
+    return {
+        "reward": float(trajectory.raw_scores.mean()),
+        "reward_sd": float(trajectory.raw_scores.std()),
+        "score": float(trajectory.scores.mean()),
+        "kl": float(kl.mean()),
+        "length": float(is_response.sum(1).float().mean()),
+        "eos_rate": float(trajectory.ended.float().mean()),
+        "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
+    }
+
+
+def check_first_ratio(error: float, allowed: float = FIRST_RATIO) -> None:
+    """Before any update π is π_old: what sampling and training compute for the same tokens must agree.
+
+    Raises RuntimeError with the likely causes where the largest |ratio - 1| exceeds what is allowed.
+    """
+    if not error <= allowed:
+        raise RuntimeError(
+            f"PPO's first minibatch has ratios up to {error:.2g} away from 1 (allowed {allowed:g}): sampling and training "
+            "do not compute the same log-probabilities. Likely causes: dropout is on in one of them, another "
+            "temperature, padding or positions read differently, or weights that changed in between"
+        )
