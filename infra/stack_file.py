@@ -47,6 +47,13 @@ def alive(process: Mapping[str, Any]) -> bool:
 
 def deployments(file: Path) -> list[str]:
     """The names in prefect.yaml. Each is its flow's name too."""
-    if not file.is_file():
-        return []
-    return [item["name"] for item in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]]
+    return [item["name"] for item in _deployments(file)]
+
+
+def scheduled(file: Path) -> list[str]:
+    """The names in prefect.yaml that have a schedule."""
+    return [item["name"] for item in _deployments(file) if item.get("schedules")]
+
+
+def _deployments(file: Path) -> list[dict[str, Any]]:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"] if file.is_file() else []

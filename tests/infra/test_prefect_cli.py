@@ -89,3 +89,19 @@ def test_prefect_loads_the_plugin_before_its_settings_are_final(noted, root):
     ]
     seen = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, check=True)
     assert seen.stdout.split() == [noted["prefect"], "sample/sample"] and not seen.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "lists"),
+    [
+        ("deployment ls", True),
+        ("deployment ls rlhf-iteration", True),
+        ("deployment ls -o json", False),
+        ("deployment ls --help", False),
+        ("deployment schedule ls rlhf-iteration", False),
+        ("flow ls", False),
+    ],
+)
+def test_schedules_follow_the_list_of_deployments(typed, lists):
+    assert prefect_cli.lists_deployments(["/venv/bin/prefect", *typed.split()]) is lists
+    assert not prefect_cli.lists_deployments(["/venv/bin/rlhf", *typed.split()])
