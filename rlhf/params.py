@@ -60,7 +60,7 @@ class BaseParams(Section):
     heads: int = Field(3, ge=1)
     context: int = Field(256, ge=16, description="tokens")
     tokens: int = Field(3_600_000, ge=1, description="pretraining tokens seen")
-    batch_tokens: int = Field(6144, ge=1, description="tokens a step")
+    batch_tokens: int = Field(3072, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
     lr_rest: float = Field(3e-3, gt=0, description="AdamW, for embeddings, norms and biases")
     valid_share: float = Field(
@@ -132,14 +132,14 @@ class PPOParams(Section):
     start: Literal["rl-start", "champion"] = "rl-start"
     episodes: int = Field(5120, ge=1, description="paper: 256,000")
     batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
-    minibatch: int = Field(64, ge=1, description="paper: 64")
+    minibatch: int = Field(32, ge=1, description="paper: 64 of 512")
     inner_epochs: int = Field(1, ge=1, description="paper: 1")
     lr: float = Field(
         2e-4, gt=0, description="policy, constant after the warm-up (paper: 2.55e-6 to 2.55e-5 scanned)"
     )
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
-    kl_coef: float = Field(0.16, ge=0, description="beta, per token (paper: 0.02)")
+    kl_coef: float = Field(0.22, ge=0, description="beta, per token (paper: 0.02)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"
     )
