@@ -173,6 +173,7 @@ def matmul_rate(device: str, width: int) -> float:
 def work(name: str, device: str, dtype: str) -> None:
     """Ours: an iteration for each line on standard input, a JSON line each."""
     from benchmarks.peers.timing import Clock, peak_gb
+    from rlhf.models.packed import prepare
     from rlhf.models.reward import RewardModel, score_rows
     from rlhf.params import ComputeParams, PPOParams
     from rlhf.training import rollouts
@@ -180,7 +181,7 @@ def work(name: str, device: str, dtype: str) -> None:
 
     torch.set_num_threads(1)
     load, clock = WORKLOADS[name], Clock(device)
-    made = {role: model.to(device).eval() for role, model in workloads.models(load).items()}
+    made = {role: prepare(model.to(device).eval()) for role, model in workloads.models(load).items()}
     words = SimpleNamespace(pad_token_id=PAD, eos_token_id=EOS, decode=lambda ids, skip_special_tokens: "")
     rm = RewardModel(made["reward"], words)
     marks: dict[str, float] = {}

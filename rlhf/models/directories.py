@@ -17,6 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlhf.chat import require_chat_template
+from rlhf.models.packed import prepare
 
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack"}
 _DROPOUTS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "hidden_dropout_prob", "dropout")
@@ -69,7 +70,7 @@ def load_policy(
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return model, load_tokenizer(directory)
+    return prepare(model), load_tokenizer(directory)
 
 
 def configure(directory: Path, dropout: float) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rlhf.models.rows import Batch, by_length, pad, positions
+from rlhf.models.packed import hidden_states, layout_of, shortest
+from rlhf.models.rows import Batch, by_length, pad
 
 
 class TokenLogprobs(NamedTuple):
@@ -22,19 +23,16 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
 
     `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient.
     """
-    hidden = model.base_model(
-        input_ids=batch.ids,
-        attention_mask=batch.is_real.long(),
-        position_ids=positions(batch.is_real),
-        use_cache=False,
-    ).last_hidden_state
-    is_target = batch.is_response[:, 1:]  # the token at t is predicted at t - 1; a prompt is never empty
-    logits = model.get_output_embeddings()(hidden[:, :-1][is_target]).float() / temperature
+    layout = layout_of(batch.is_real)
+    hidden = hidden_states(model, batch.ids, batch.is_real, layout)
+    targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
+    logits = model.get_output_embeddings()(hidden[targets - 1]).float()  # a token is predicted one before it
+    if temperature != 1.0:
+        logits = logits / temperature
     log_normaliser = torch.logsumexp(logits, dim=-1)
-    chosen = logits.gather(1, batch.ids[:, 1:][is_target][:, None])[:, 0] - log_normaliser
+    chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0] - log_normaliser
     with torch.no_grad():
-        scattered = logits - log_normaliser[:, None]
-        entropies = -(scattered.exp() * scattered).sum(-1)
+        entropies = log_normaliser - torch.linalg.vecdot((logits - log_normaliser[:, None]).exp_(), logits)
     zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
     return TokenLogprobs(
         zeros.masked_scatter(batch.is_response, chosen), zeros.masked_scatter(batch.is_response, entropies)
@@ -53,7 +51,8 @@ def response_logprobs(
 ) -> list[Tensor]:
     """log π of every response token, a [len(response)] float32 tensor a row, in rows of similar length."""
     found: list[Tensor] = [torch.empty(0)] * len(prompts)
-    for group in by_length([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)], max_tokens):
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for group in by_length(lengths, max_tokens, least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
         logprobs = token_logprobs(model, batch, temperature=temperature).logprobs
         for row, i in enumerate(group):

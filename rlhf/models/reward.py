@@ -19,7 +19,8 @@ from transformers import AutoModelForSequenceClassification
 from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
-from rlhf.models.rows import by_length, pad, positions
+from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
+from rlhf.models.rows import by_length, pad
 
 
 @dataclass
@@ -49,7 +50,7 @@ def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, se
             torch.randn(head.shape, generator=torch.Generator().manual_seed(seed))
             / (head.shape[1] + 1) ** 0.5
         )
-    return RewardModel(model, tokenizer)
+    return RewardModel(prepare(model), tokenizer)
 
 
 def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float32) -> RewardModel:
@@ -63,15 +64,13 @@ def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return RewardModel(model, directories.load_tokenizer(directory))
+    return RewardModel(prepare(model), directories.load_tokenizer(directory))
 
 
 def token_scores(model: Any, ids: Tensor, is_real: Tensor) -> Tensor:
-    """The head's output at every token, without the bias. ids, is_real: [B, T]. Returns [B, T] float32."""
-    hidden = model.base_model(
-        input_ids=ids, attention_mask=is_real.long(), position_ids=positions(is_real), use_cache=False
-    ).last_hidden_state
-    return model.score(hidden).squeeze(-1).float()
+    """The head's output at every token, without the bias; 0 on padding. ids, is_real: [B, T]. Returns [B, T] float32."""
+    layout = layout_of(is_real)
+    return unpack(model.score(hidden_states(model, ids, is_real, layout))[:, 0].float(), layout)
 
 
 def last_real(values: Tensor, is_real: Tensor) -> Tensor:
@@ -90,7 +89,8 @@ def score_rows(
 ) -> list[float]:
     """Reward of each response, bias included, in rows of similar length."""
     found = [0.0] * len(prompts)
-    for group in by_length([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)], max_tokens):
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for group in by_length(lengths, max_tokens, least=shortest(rm.model)):
         batch = pad(
             [prompts[i] for i in group],
             [responses[i] for i in group],

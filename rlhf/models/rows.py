@@ -36,18 +36,13 @@ def pad(
     return Batch(ids.to(device), is_real.to(device), is_response.to(device))
 
 
-def positions(is_real: Tensor) -> Tensor:
-    """Position of each real token in its row, wherever padding lies; 0 on padding. [B, T] bool -> [B, T] int64."""
-    return (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
-
-
-def by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Row numbers in groups of similar length, longest first: each row is at least 60 % as long as its group's
-    longest, and the padded size stays within `max_tokens` (one row at least)."""
+def by_length(lengths: Sequence[int], max_tokens: int, least: float = 0.6) -> Iterator[list[int]]:
+    """Row numbers in groups of similar length, longest first: each row is at least the share `least` as long as its
+    group's longest, and the padded size stays within `max_tokens` (one row at least)."""
     group: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         longest = lengths[group[0]] if group else 0
-        if group and ((len(group) + 1) * longest > max_tokens or lengths[row] < 0.6 * longest):
+        if group and ((len(group) + 1) * longest > max_tokens or lengths[row] < least * longest):
             yield group
             group = []
         group.append(row)

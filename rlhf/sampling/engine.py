@@ -1,4 +1,4 @@
-"""Sampling in plain torch: left-padded batches with a key-value cache, from which finished rows are retired."""
+"""Sampling in plain torch: prompts read without padding, then all rows a token at a time, finished ones retired."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from rlhf import distributed
 from rlhf.chat import Message, encode_prompt
+from rlhf.models.packed import hidden_states, is_packing, layout_of
 from rlhf.models.rows import by_length, in_order
-from rlhf.sampling.cache import reserved_cache
+from rlhf.sampling.cache import reserved
 
 #: a batch is made smaller once this share of its rows has ended: doing it at every row copies the cache too often
-RETIRED = 0.1
+RETIRED = 0.2
 #: tokens of one batch's cache: on a CPU few, which stay near it and leave many batches to deal out
-GROUP_TOKENS = {"cpu": 4096, "cuda": 131072}
+GROUP_TOKENS = {"cpu": 8192, "cuda": 131072}
 
 
 @dataclass
@@ -91,7 +93,7 @@ def _groups(
     model: Any, prompts: Sequence[list[int]], max_new_tokens: int, max_tokens: int | None
 ) -> list[list[int]]:
     limit = max_tokens or GROUP_TOKENS.get(model.device.type, 16384)
-    return list(by_length([len(prompt) + max_new_tokens for prompt in prompts], limit))
+    return list(by_length([len(prompt) + max_new_tokens for prompt in prompts], limit, least=0.0))
 
 
 def _generator(model: Any, seed: int, number: int) -> torch.Generator:
@@ -141,44 +143,65 @@ def _decode(
     generator: torch.Generator,
 ) -> tuple[list[list[int]], list[list[float]], list[bool]]:
     """Token ids, their log-probabilities and whether EOS ended them, of one answer a prompt."""
-    device, width = model.device, max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)
-    is_real = torch.zeros((len(prompts), width + max_new_tokens), dtype=torch.int64)
-    is_real[:, width:] = 1
-    for row, prompt in enumerate(prompts):  # padded on the left: every row continues at the same column
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        is_real[row, width - len(prompt) : width] = 1
-    ids, is_real = ids.to(device), is_real.to(device)
-    position = (is_real[:, :width].cumsum(1) - 1).clamp(min=0)
-    cache = reserved_cache(model, room=max_new_tokens)
+    device, room = model.device, max_new_tokens
+    logits, cache, is_real, position = _prefill(model, prompts, pad_id, room)
+    width = is_real.shape[1] - room
     alive = torch.arange(len(prompts), device=device)  # row of the batch -> row of the answer
-    drawn = torch.full((len(prompts), max_new_tokens), pad_id, dtype=torch.int64, device=device)
-    drawn_logprobs = torch.zeros((len(prompts), max_new_tokens), device=device)
+    drawn = torch.full((len(prompts), room), pad_id, dtype=torch.int64, device=device)
+    drawn_logprobs = torch.zeros((len(prompts), room), device=device)
     is_open = torch.ones(len(prompts), dtype=torch.bool, device=device)
-    for step in range(max_new_tokens):
-        logits = model(
-            input_ids=ids,
-            attention_mask=is_real[:, : width + step],
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+    for step in range(room):
         logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
         tokens = draw(logprobs, generator)
         drawn[alive, step] = tokens
         drawn_logprobs[alive, step] = logprobs.gather(1, tokens[:, None])[:, 0]
         is_open = is_open & (tokens != eos_id)
         left = int(is_open.sum())
-        if not left:
+        if not left or step + 1 == room:
             break
         if left <= (1 - RETIRED) * len(alive):
             kept = torch.nonzero(is_open)[:, 0]
             cache.batch_select_indices(kept)
             alive, tokens, is_real, position = alive[kept], tokens[kept], is_real[kept], position[kept]
             is_open = is_open[kept]
-        ids, position = tokens[:, None], position[:, -1:] + 1
+        logits = model(
+            input_ids=tokens[:, None],
+            attention_mask=is_real[:, : width + step + 1],
+            position_ids=position + step,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
     return _until_end(drawn.cpu(), drawn_logprobs.cpu(), eos_id)
+
+
+def _prefill(
+    model: Any, prompts: list[list[int]], pad_id: int, room: int
+) -> tuple[Tensor, DynamicCache, Tensor, Tensor]:
+    """Logits after each prompt [B, V], their cache with `room` more columns, what is real in it [B, T + room], and
+    the position of the first new token [B, 1]. Prompts end at column T - 1, so that all rows go on at the same one."""
+    device, width = model.device, max(map(len, prompts))
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)
+    columns = torch.arange(width + room)
+    is_real = (columns >= width - lengths[:, None]).to(device)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+    ids, position = ids.to(device), lengths[:, None].to(device)
+    if is_packing(model):
+        layout, packed = layout_of(is_real[:, :width]), DynamicCache(config=model.config)
+        hidden = hidden_states(model, ids, is_real[:, :width], layout, packed)
+        last = hidden[torch.cumsum(lengths, 0).to(device) - 1]
+        return model.get_output_embeddings()(last), reserved(packed, layout, room), is_real.long(), position
+    cache = DynamicCache(config=model.config)
+    logits = model(
+        input_ids=ids,
+        attention_mask=is_real[:, :width].long(),
+        position_ids=(is_real[:, :width].long().cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return logits, cache, is_real.long(), position
 
 
 def _until_end(

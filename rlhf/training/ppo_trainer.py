@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf import distributed
+from rlhf.models.packed import shortest
 from rlhf.models.policy import TokenLogprobs, token_logprobs
 from rlhf.models.rows import Batch, by_length
 from rlhf.objectives.kl import adapted_coefficient, k1, k3
@@ -173,7 +174,8 @@ class PPOTrainer:
         rows = round(params.ptx_ratio * len(part.scores)) if self.pretraining is not None else 0
         total = distributed.mean({"tokens": float(part.batch.is_response.sum())})["tokens"]
         figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
-        own = list(by_length(part.batch.is_real.sum(1).tolist(), params.microbatch_tokens))
+        lengths = part.batch.is_real.sum(1).tolist()
+        own = list(by_length(lengths, params.microbatch_tokens, least=shortest(self.policy)))
         groups = own + own[-1:] * (int(distributed.largest(len(own))) - len(own))
         for number, group in enumerate(groups):
             episodes = select(part, group)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlhf import distributed
 from rlhf.models import reward
+from rlhf.models.packed import shortest
 from rlhf.models.policy import response_logprobs
 from rlhf.models.rows import Batch, by_length, pad
 from rlhf.objectives.gae import gae
@@ -102,7 +103,7 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
 def response_values(value: Any, batch: Batch, max_tokens: int = 16384) -> Tensor:
     """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T]."""
     found = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    for rows in by_length(batch.is_real.sum(1).tolist(), max_tokens):
+    for rows in by_length(batch.is_real.sum(1).tolist(), max_tokens, least=shortest(value)):
         width = int(batch.is_real[rows].sum(1).max())
         part = Batch(*(tensor[rows, :width] for tensor in batch))
         found[rows, :width] = values_before(value, part)

@@ -13,9 +13,10 @@ from transformers import (
 )
 
 from rlhf.models import directories, reward, tokenizer
+from rlhf.models.packed import hidden_states, is_packing, layout_of, prepare
 from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
-from rlhf.sampling.cache import reserved_cache
+from rlhf.sampling.cache import reserved
 from rlhf.sampling.engine import sample_ids
 from rlhf.training.ppo_trainer import check_first_ratio
 
@@ -38,10 +39,13 @@ def words():
     return tokenizer.train(["the quick brown fox jumps over the lazy dog"] * 4, 300, 64)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[(name, packs) for name in FAMILIES for packs in (True, False)], ids=str)
 def model(request):
+    """Each family as it is trained here, packed, and as a model that cannot be packed is."""
+    name, packs = request.param
     torch.manual_seed(0)
-    return FAMILIES[request.param]().eval()
+    model = FAMILIES[name]().eval()
+    return prepare(model) if packs else model
 
 
 PROMPTS = [[5, 6, 7], [9], [10, 11, 12, 13, 14, 15, 16], [8, 9]]
@@ -91,19 +95,58 @@ def test_retiring_and_batching_change_no_probability(model, words):
         assert torch.allclose(alone, completion.logprobs, atol=1e-4)
 
 
+def test_packed_rows_give_the_hidden_states_of_padded_ones(model):
+    """Left- and right-padded, and the gradients too."""
+    for side in ("left", "right"):
+        tokenized = [prompt + [3] * (8 - len(prompt)) for prompt in PROMPTS]
+        is_real = torch.tensor([[True] * len(p) + [False] * (8 - len(p)) for p in PROMPTS])
+        if side == "left":
+            tokenized = [[3] * (8 - len(prompt)) + prompt for prompt in PROMPTS]
+            is_real = is_real.flip(1)
+        ids, layout = torch.tensor(tokenized), layout_of(is_real)
+        found = {}
+        for name in ("packed", "sdpa"):
+            model.set_attn_implementation(name)
+            assert is_packing(model) == (name == "packed")
+            hidden = hidden_states(model, ids, is_real, layout)
+            model.zero_grad()
+            hidden.square().sum().backward()
+            gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+            found[name] = hidden.detach(), gradients
+        assert torch.allclose(found["packed"][0], found["sdpa"][0], atol=1e-5)
+        assert torch.allclose(found["packed"][1], found["sdpa"][1], atol=1e-3)
+
+
 def test_a_reserved_cache_holds_what_a_growing_one_holds(model):
-    """Prompt, two tokens, then rows taken out, then a token more: the same logits."""
-    caches = DynamicCache(config=model.config), reserved_cache(model, room=3)
-    ids = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
-    for cache in caches:
-        model(input_ids=ids, past_key_values=cache)
-    for tokens in (torch.tensor([[14], [15], [16]]), torch.tensor([[17], [18], [19]])):
-        one, other = (model(input_ids=tokens, past_key_values=cache).logits for cache in caches)
-        assert torch.equal(one, other)
-    for cache in caches:
-        cache.batch_select_indices(torch.tensor([0, 2]))
-    one, other = (model(input_ids=torch.tensor([[20], [21]]), past_key_values=c).logits for c in caches)
-    assert torch.equal(one, other)
+    """Prompts, two tokens, then rows taken out, then a token more: the same logits."""
+    prepare(model)
+    prompts = [[5, 6, 7], [9], [10, 11]]
+    is_real = torch.tensor([[1, 1, 1], [0, 0, 1], [0, 1, 1]]).bool()
+    ids = torch.tensor([[5, 6, 7], [3, 3, 9], [3, 10, 11]])
+    layout, packed = layout_of(is_real), DynamicCache(config=model.config)
+    with torch.no_grad():
+        hidden_states(model, ids, is_real, layout, packed)
+        cache = reserved(packed, layout, room=3)
+        rows = [0, 1, 2]
+        for step, tokens in enumerate([[14, 15, 16], [17, 18, 19], [20, 21]]):
+            if step == 2:
+                cache.batch_select_indices(torch.tensor([0, 2]))
+                rows = [0, 2]
+            prompts = [
+                [*prompt, token] for prompt, token in zip([prompts[row] for row in rows], tokens, strict=True)
+            ]
+            mask = torch.cat(
+                [is_real[rows].long(), torch.ones(len(rows), step + 1, dtype=torch.int64)], dim=1
+            )
+            found = model(
+                input_ids=torch.tensor(tokens)[:, None],
+                attention_mask=mask,
+                position_ids=torch.tensor([[len(prompt) - 1] for prompt in prompts]),
+                past_key_values=cache,
+            ).logits[:, -1]
+            rows = list(range(len(rows))) if step < 2 else rows
+            for row, prompt in enumerate(prompts):
+                assert torch.allclose(found[row], model(torch.tensor([prompt])).logits[0, -1], atol=1e-5)
 
 
 def test_sampling_follows_the_distribution(words):

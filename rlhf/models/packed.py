@@ -1,0 +1,173 @@
+"""Rows of unequal length through a model without padding: their tokens one after another, padded inside attention alone.
+
+Attention is a small part of a transformer's work at the lengths of prompts and answers, and padding a large part of a
+batch's tokens; so every linear layer sees the real tokens only, [1, N], and attention, which must know the rows, is given
+them as [B, T] and read back. The attention is registered with transformers under NAME, and is sdpa for every other call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.activations import NewGELUActivation
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "packed"
+_NO_MASK = torch.zeros((1, 1, 1, 1), dtype=torch.bool)  # of four dimensions: passed on as it is, and not read
+
+
+#: rows share a block of attention while the shortest is at least this share of the longest
+LIKE = 0.6
+
+
+class Block(NamedTuple):
+    """Rows of like length that attention takes together: tokens start..end of the packed ones, padded to [rows, width]."""
+
+    start: int
+    end: int
+    slots: (
+        Tensor  # [end - start] int64: place of each token in the flattened [rows, width], rows beginning at 0
+    )
+    rows: int
+    width: int
+
+
+class Layout(NamedTuple):
+    """Where packed tokens stand in their rows."""
+
+    places: Tensor  # [N] int64: place of each token in the flattened [B, T], rising
+    positions: Tensor  # [1, N] int64, from 0 at each row's first real token
+    rows: int
+    width: int
+    blocks: list[Block]
+
+
+def layout_of(is_real: Tensor) -> Layout:
+    """is_real: [B, T] bool; the real tokens of a row stand together, with padding on either side."""
+    positions = (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
+    places = is_real.flatten().nonzero()[:, 0]
+    positions, (rows, width) = positions.flatten()[places], is_real.shape
+    return Layout(places, positions[None], rows, width, _blocks(is_real.sum(1).tolist(), positions))
+
+
+def _blocks(lengths: list[int], positions: Tensor) -> list[Block]:
+    """Neighbouring rows of like length: callers sort rows by length, which makes the blocks few."""
+    blocks: list[Block] = []
+    first = start = 0
+    for row in range(1, len(lengths) + 1):
+        kept = lengths[first : row + 1]
+        if row < len(lengths) and min(kept) >= LIKE * max(kept):
+            continue
+        width, count = max(lengths[first:row]), torch.tensor(lengths[first:row], device=positions.device)
+        end = start + sum(lengths[first:row])
+        rows = torch.repeat_interleave(torch.arange(row - first, device=positions.device), count)
+        blocks.append(Block(start, end, rows * width + positions[start:end], row - first, width))
+        first, start = row, end
+    return blocks
+
+
+def hidden_states(model: Any, ids: Tensor, is_real: Tensor, layout: Layout, cache: Any = None) -> Tensor:
+    """[N, d]: the body's last hidden state at every real token, in the layout's order. ids, is_real: [B, T].
+
+    cache: an empty one that takes the prompt's keys and values, [1, H, N, D] a layer; only where `can_pack`.
+    """
+    if not is_packing(model):
+        return model.base_model(
+            input_ids=ids,
+            attention_mask=is_real.long(),
+            position_ids=(is_real.long().cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+        ).last_hidden_state.flatten(0, 1)[layout.places]
+    return model.base_model(
+        input_ids=ids.flatten()[layout.places][None],
+        position_ids=layout.positions,
+        attention_mask=_NO_MASK,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        layout=layout,
+    ).last_hidden_state[0]
+
+
+def unpack(values: Tensor, layout: Layout) -> Tensor:
+    """[N, ...] to [B, T, ...], 0 on padding."""
+    return _spread(values, layout.places, layout.rows, layout.width)
+
+
+def _spread(values: Tensor, places: Tensor, rows: int, width: int) -> Tensor:
+    flat = values.new_zeros((rows * width, *values.shape[1:]))
+    return flat.index_copy(0, places, values).unflatten(0, (rows, width))
+
+
+def prepare(model: Any) -> Any:
+    """The model with attention that packs, where its kind allows it, and GPT-2's GELU in one kernel. Returns it."""
+    if can_pack(model):
+        model.set_attn_implementation(NAME)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):  # the same function as eight elementwise kernels
+                setattr(module, name, nn.GELU(approximate="tanh"))
+    return model
+
+
+def can_pack(model: Any) -> bool:
+    """True for a decoder whose layers all attend to everything before them."""
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        bool(getattr(model, "_supports_attention_backend", False))
+        and bool(getattr(model, "_supports_sdpa", False))
+        and kinds == {"full_attention"}
+        and not (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
+    )
+
+
+def is_packing(model: Any) -> bool:
+    return model.config._attn_implementation == NAME
+
+
+def shortest(model: Any) -> float:
+    """How short a row may be beside its batch's longest (rows.by_length): only a model that does not pack pays for it."""
+    return 0.0 if is_packing(model) else 0.6
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention function: [1, H, N, D] each -> [1, N, H, D]. Without a layout, sdpa as ever."""
+    if layout is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    groups = getattr(module, "num_key_value_groups", 1)
+    parts = [
+        part[0].transpose(0, 1) for part in (query, repeat_kv(key, groups), repeat_kv(value, groups))
+    ]  # [N, H, D]
+    found = []
+    for block in layout.blocks:
+        q, k, v = (
+            _spread(part[block.start : block.end], block.slots, block.rows, block.width).transpose(1, 2)
+            for part in parts
+        )
+        # No mask is needed: padding stands on the right, where nothing before it looks.
+        out = functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout if module.training else 0.0, is_causal=True, scale=scaling
+        )
+        found.append(out.transpose(1, 2).flatten(0, 1)[block.slots])
+    return torch.cat(found)[None], None
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
