@@ -36,7 +36,10 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "base": {"tokens": 2048},  # four steps
     "evaluation": {"max_new_tokens": 8, "best_of_n": 2, "bootstrap": 100},
     "sft": {"epochs": 1, "batch": 24, "dropout": 0.0, "lr": 1e-3},  # all demonstrations in one step
-    "reward_model": {"batch": 4, "lr": 5e-4},  # Adam makes whole steps of rounding errors: small ones stay under 1e-5
+    "reward_model": {
+        "batch": 4,
+        "lr": 5e-4,
+    },  # Adam makes whole steps of rounding errors: small ones stay under 1e-5
     "ppo": {"episodes": 16, "batch": 8, "minibatch": 4, "microbatch_tokens": 64},
 }
 # Softmax ignores a key's bias, and a ranking what is added to every score: Adam blows up their rounding errors.
