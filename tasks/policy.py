@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlhf.records import read_jsonl
 from tasks import registry, stage
 from tasks.data import split
 from tasks.registry import ModelRef, StageRef
@@ -28,6 +29,7 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
         }
 
     def publish(done: Outcome) -> None:
+        done.run.log_table(list(read_jsonl(done.out / "rollouts.jsonl")), "rollouts.json")
         done.run.register(
             "policy", done.out / "model", tags={"rlhf.round": str(this.number)}, figures=done.figures
         )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from prefect import Task
 
@@ -113,6 +114,8 @@ class Jobs:
     def ppo(self, job, given):
         model(job.out / "model", given["params"]["ppo"])
         model(job.out / "model" / "ema", given["params"]["ppo"])
+        episode = {"iteration": 1, "prompt": "Why?", "completion": "<b>So.</b>", "reward": 1.0, "kl": 0.1}
+        write_jsonl(job.out / "rollouts.jsonl", [episode, episode | {"iteration": 2}])
         return {"kl": 2.0, "reward": 1.0}
 
     def evaluate(self, job, given):
@@ -202,6 +205,11 @@ def test_what_a_round_leaves(run, jobs):
     assert tags["rlhf.gate"] == "passed"
     assert {"rlhf.data", "rlhf.params", "rlhf.git_commit", "rlhf.flow_run"} <= tags.keys()
     assert registry.version_tags(registry.resolve("reward-model", 1))["rlhf.comparisons"] == "1"
+    run_id = mlflow.MlflowClient().get_model_version("policy", "1").run_id
+    rollouts = json.loads(
+        Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="rollouts.json")).read_text()
+    )
+    assert rollouts["columns"][:3] == ["iteration", "prompt", "completion"] and len(rollouts["data"]) == 2
     assert registry.data_version(1) == Path("data.dvc").read_text()
     assert versioning.is_clean(Params().versioning)
     assert Path(".rlhf/reports/round-0001.html").is_file()
