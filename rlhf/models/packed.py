@@ -84,13 +84,18 @@ def hidden_states(model: Any, ids: Tensor, is_real: Tensor, layout: Layout, cach
             use_cache=False,
         ).last_hidden_state.flatten(0, 1)[layout.places]
     return model.base_model(
-        input_ids=ids.flatten()[layout.places][None],
-        position_ids=layout.positions,
-        attention_mask=_NO_MASK,
-        past_key_values=cache,
-        use_cache=cache is not None,
-        layout=layout,
+        **inputs(ids, layout), past_key_values=cache, use_cache=cache is not None
     ).last_hidden_state[0]
+
+
+def inputs(ids: Tensor, layout: Layout) -> dict[str, Any]:
+    """What a packing model's forward is given for padded ids [B, T]; what it returns is [1, N, ...]."""
+    return {
+        "input_ids": ids.flatten()[layout.places][None],
+        "position_ids": layout.positions,
+        "attention_mask": _NO_MASK,
+        "layout": layout,
+    }
 
 
 def unpack(values: Tensor, layout: Layout) -> Tensor:

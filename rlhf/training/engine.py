@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlhf import distributed
 from rlhf.params import ComputeParams
+from rlhf.training.finite import ADVICE, name_of_broken_gradient
 
 
 class Engine:
@@ -70,6 +71,9 @@ class Engine:
             return float(self.deepspeed.get_global_grad_norm() or 0.0)
         distributed.all_reduce_gradients(self.module)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        if not torch.isfinite(norm):
+            broken = name_of_broken_gradient(self.module.named_parameters())
+            raise RuntimeError(f"the gradient is NaN or infinite, first in {broken}; {ADVICE}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)

@@ -6,7 +6,6 @@ The method is in ppo_trainer.py. The value model starts from the reward model.
 from __future__ import annotations
 
 import json
-import math
 import random
 from typing import Any
 
@@ -50,7 +49,6 @@ def run(job: Job) -> dict[str, Any]:
     for iteration in progress(range(done, iterations), "PPO", job.is_main):
         batch = mine(queue[iteration * params.batch : (iteration + 1) * params.batch])
         figures, trajectory, completions = trainer.iterate(iteration, batch)
-        stop_if_broken(figures, iteration)
         job.log(iteration + 1, **figures)
         if job.is_main:
             keep_episodes(job, iteration + 1, trajectory, completions, trainer.tokenizer)
@@ -131,14 +129,6 @@ def reward_scale(trainer: PPOTrainer, prompt_ids: list[list[int]]) -> float:
     )
     scores = torch.tensor(trainer.score(prompt_ids, [c.ids for c in completions]))
     return max(1e-3, float(scores.std()))
-
-
-def stop_if_broken(figures: dict[str, float], iteration: int) -> None:
-    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
-    if wrong:
-        raise RuntimeError(
-            f"PPO iteration {iteration + 1}: {', '.join(wrong)} not finite; lower ppo.lr, or raise ppo.kl_coef"
-        )
 
 
 def keep_episodes(

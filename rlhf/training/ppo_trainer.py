@@ -30,6 +30,7 @@ from rlhf.params import ComputeParams, PPOParams
 from rlhf.sampling.engine import Completion
 from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine
+from rlhf.training.finite import require_finite
 from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
 
@@ -109,7 +110,7 @@ class PPOTrainer:
     ) -> tuple[dict[str, float], Trajectory, list[Completion]]:
         """One iteration, counted from 0, on this process's prompts: sample, score, update.
 
-        Raises RuntimeError where the first minibatch's ratio is not 1.
+        Raises RuntimeError where the first minibatch's ratio is not 1, and where a number is NaN or infinite.
         """
         started = time.time()
         for group, peak in zip(
@@ -129,6 +130,14 @@ class PPOTrainer:
                 scale=self.scale,
                 seed=self._sampling_seed(iteration),
             )
+        require_finite(
+            f"PPO iteration {iteration + 1}, its episodes",
+            log_probabilities=trajectory.logprobs,
+            reference_log_probabilities=trajectory.reference_logprobs,
+            rewards=trajectory.raw_scores,
+            values=trajectory.values,
+            advantages=trajectory.advantages,
+        )
         sampled = time.time()
         updates = self.update(trajectory)
         with self.engine.whole():
@@ -223,6 +232,9 @@ def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[T
     (logprobs, entropy), values = engine(part.batch, params.temperature)
     actor = policy_loss(logprobs, part.logprobs, part.advantages, is_response, clip=params.clip)
     critic = value_loss(values, part.values, part.returns, is_response, clip=params.value_clip)
+    require_finite(
+        "PPO's update", log_probabilities=logprobs, values=values, policy_loss=actor, value_loss=critic
+    )
     with torch.no_grad():
         ratio = (logprobs - part.logprobs).masked_fill(~is_response, 0.0).exp()
         found = (
@@ -243,7 +255,7 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
     kl = k1(trajectory.logprobs, trajectory.reference_logprobs).masked_fill(~is_response, 0.0).sum(1)
     return {
         "reward": float(trajectory.raw_scores.mean()),
-        "reward_sd": float(trajectory.raw_scores.std()),
+        "reward_sd": float(trajectory.raw_scores.std(unbiased=False)),
         "score": float(trajectory.scores.mean()),
         "kl": float(kl.mean()),
         "length": float(is_response.sum(1).float().mean()),

@@ -8,7 +8,6 @@ demonstrations score 0 on average.
 from __future__ import annotations
 
 import json
-import math
 import random
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from rlhf.models.rows import pad
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import Engine, mine
+from rlhf.training.finite import require_finite
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
 
@@ -120,8 +120,7 @@ def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, fl
     scores = engine(rows.ids, rows.is_real).split([len(ranked.responses) for ranked in batch])
     ranks = [torch.tensor(ranked.ranks, device=rows.ids.device) for ranked in batch]
     loss = torch.stack([ranking_loss(s, r) for s, r in zip(scores, ranks, strict=True)]).mean()
-    if not math.isfinite(float(loss.detach())):
-        raise RuntimeError("the reward model's loss is not finite: lower reward_model.lr")
+    require_finite("the reward model's step", loss=loss.detach())
     engine.backward(loss)
     engine.step()
     right, pairs = map(

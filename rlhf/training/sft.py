@@ -24,7 +24,7 @@ from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
-from rlhf.models import directories
+from rlhf.models import directories, packed
 from rlhf.training.progress import progress
 
 Row = dict[str, list[int]]
@@ -139,15 +139,24 @@ class ResponseLossTrainer(SFTTrainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean NLL over the response tokens of the whole step (all its processes and micro-batches)."""
-        outputs = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        )
-        labels = inputs["labels"][:, 1:]
-        is_target = labels != -100
-        losses = functional.cross_entropy(
-            outputs.logits[:, :-1][is_target].float(), labels[is_target], reduction="sum"
-        )
-        tokens = is_target.sum() if num_items_in_batch is None else num_items_in_batch
+        if packed.is_packing(self.accelerator.unwrap_model(model)):
+            layout = packed.layout_of(inputs["attention_mask"].bool())
+            labels = inputs["labels"].flatten()[layout.places]
+            targets = ((labels != -100) & (layout.positions[0] > 0)).nonzero()[:, 0]
+            outputs = model(
+                **packed.inputs(inputs["input_ids"], layout),
+                logits_to_keep=targets - 1,  # a token is predicted one before it
+                use_cache=False,
+            )
+            logits, labels = outputs.logits[0], labels[targets]
+        else:
+            outputs = model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            )
+            is_target = inputs["labels"][:, 1:] != -100
+            logits, labels = outputs.logits[:, :-1][is_target], inputs["labels"][:, 1:][is_target]
+        losses = functional.cross_entropy(logits.float(), labels, reduction="sum")
+        tokens = len(labels) if num_items_in_batch is None else num_items_in_batch
         loss = losses / torch.as_tensor(tokens, device=losses.device).clamp(min=1)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over the processes

@@ -15,7 +15,7 @@ from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data import load
 from rlhf.evaluation.alignment_tax import pretraining_loss
-from rlhf.models import directories, reward, tokenizer
+from rlhf.models import directories, packed, reward, tokenizer
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
@@ -89,6 +89,20 @@ def test_the_rl_start_mixes_pretraining_rows(world, steps, tmp_path):
     learnt = [sum(label != -100 for label in labels) for step in steps for _, labels in step["rows"]]
     assert learnt.count(32) == 2 * 3  # every token of a row; no demonstration's answer is as long
     assert [p.name for p in tmp_path.iterdir() if p.is_dir() and p.name != "trainer"] == ["model"]
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl_start"])
+def test_packed_and_padded_rows_give_the_same_losses(world, tmp_path, monkeypatch, stage):
+    for name in ("packed", "padded"):
+        if name == "padded":
+            monkeypatch.setattr(packed, "is_packing", lambda model: False)
+        inputs = {"base": world.base, "curated": world.curated}
+        world.run(stage, tmp_path / name, inputs, sft={"dropout": 0.0, "batch": 2})
+    one, other = (
+        [line["loss"] for line in world.metrics(tmp_path / name) if "loss" in line]
+        for name in ("packed", "padded")
+    )
+    assert one and one == pytest.approx(other, abs=1e-5)
 
 
 def test_pretraining_rows_carry_the_loss_on_every_token(world):

@@ -18,6 +18,7 @@ from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
 from rlhf.sampling.cache import reserved
 from rlhf.sampling.engine import sample_ids
+from rlhf.training.finite import name_of_broken_gradient, require_finite
 from rlhf.training.ppo_trainer import check_first_ratio
 
 SIZES = {"vocab_size": 300}
@@ -215,3 +216,14 @@ def test_a_first_ratio_far_from_one_stops_training_with_its_likely_causes():
         check_first_ratio(0.3)
     with pytest.raises(RuntimeError):
         check_first_ratio(float("nan"))
+
+
+def test_a_number_that_is_none_is_named():
+    require_finite("here", fine=torch.ones(3))
+    with pytest.raises(RuntimeError, match=r"here: 2 of the 4 values of rewards are NaN or infinite; lower"):
+        require_finite(
+            "here", fine=torch.ones(3), rewards=torch.tensor([1.0, float("nan"), float("inf"), 2.0])
+        )
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad, layer.bias.grad = torch.ones(1, 2), torch.full((1,), float("nan"))
+    assert name_of_broken_gradient(layer.named_parameters()) == "bias"
