@@ -168,6 +168,9 @@ class PPOParams(Section):
         description="divides the logits in sampling and wherever log-probabilities are computed (paper: 1)",
     )
     max_new_tokens: int = Field(48, ge=1, description="response length")
+    stop: tuple[str, ...] = Field(
+        (), description="strings that end a response, besides EOS; in PPO and in evaluation"
+    )
     whiten_advantages: bool = True
     whiten_rewards: bool = Field(
         False, description="token rewards divided by their standard deviation, mean kept"

@@ -61,7 +61,7 @@ READS: dict[str, tuple[str, ...]] = {
     "reward_model": ("seed", "reward_model"),
     "choose_sft": ("seed", "sft.choice_prompts", "comparisons.temperature", "comparisons.max_new_tokens"),
     "ppo": ("seed", "ppo"),
-    "evaluate": ("seed", "evaluation", "ppo.temperature", "base.context"),
+    "evaluate": ("seed", "evaluation", "ppo.temperature", "ppo.stop", "base.context"),
 }
 """The parameters each stage reads: a section, or section.key."""
 

@@ -36,6 +36,7 @@ class Setting:
     temperature: float
     seed: int
     params: EvaluationParams
+    stop: Sequence[str] = ()
     device: torch.device | str = "cpu"
 
     @property
@@ -85,6 +86,7 @@ def ask(
         max_new_tokens=setting.params.max_new_tokens,
         temperature=setting.temperature if temperature is None else temperature,
         seed=setting.seed * 1_000_003 + zlib.crc32(name.encode()),
+        stop=setting.stop,
         on_progress=bar.update,
     )
     return judged(completions, judge, setting)

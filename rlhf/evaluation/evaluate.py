@@ -65,6 +65,7 @@ def run(job: Job) -> dict[str, float]:
         temperature=params.ppo.temperature,
         seed=params.seed,
         params=params.evaluation,
+        stop=params.ppo.stop,
         device=device,
     )
     judge = Judge(Utility.fit(load.pretraining_texts(curated, "train")), rm)

@@ -29,8 +29,8 @@ class Completion:
     prompt_ids: list[int]
     ids: list[int]  # EOS included, where it ended
     logprobs: Tensor  # [len(ids)] float32, log π at the sampling temperature
-    ended: bool  # False: cut at the length limit
-    text: str
+    ended: bool  # by EOS or a stop string; False: cut at the length limit
+    text: str  # what stands before the stop string
 
 
 def sample(
@@ -41,6 +41,7 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    stop: Sequence[str] = (),
     max_tokens: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
@@ -48,14 +49,16 @@ def sample(
 
     Prompts of like length are answered together, `max_tokens` of cache at a time; each such group draws from a
     generator of its own, so that the number of processes changes no answer. `on_progress(n)` is told of n more
-    finished answers. Dropout is off meanwhile.
+    finished answers; stop: strings that end an answer. Dropout is off meanwhile.
     """
     ids = [encode_prompt(tokenizer, messages) for messages in prompts]
     groups = _groups(model, ids, max_new_tokens, max_tokens)
 
     def answer(number: int) -> list[Completion]:
         rows = [ids[row] for row in groups[number]]
-        found = _answer(model, tokenizer, rows, _generator(model, seed, number), max_new_tokens, temperature)
+        found = _answer(
+            model, tokenizer, rows, _generator(model, seed, number), max_new_tokens, temperature, stop
+        )
         if on_progress is not None:
             on_progress(len(rows) * distributed.world_size())
         return found
@@ -71,6 +74,7 @@ def sample_ids(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    stop: Sequence[str] = (),
     max_tokens: int | None = None,
 ) -> list[Completion]:
     """`sample` by this process alone, for prompts that are token ids already."""
@@ -83,6 +87,7 @@ def sample_ids(
             _generator(model, seed, number),
             max_new_tokens,
             temperature,
+            stop,
         )
         for number, rows in enumerate(groups)
     ]
@@ -108,54 +113,58 @@ def _answer(
     generator: torch.Generator,
     max_new_tokens: int,
     temperature: float,
+    stop: Sequence[str],
 ) -> list[Completion]:
     was_training = model.training
     model.eval()
-    drawn = _decode(
-        model,
-        prompts,
-        tokenizer.pad_token_id,
-        tokenizer.eos_token_id,
-        max_new_tokens,
-        temperature,
-        generator,
+    drawn, logprobs, lengths, ended = _decode(
+        model, tokenizer, prompts, max_new_tokens, temperature, generator, stop
     )
     model.train(was_training)
-    return [
-        Completion(
-            prompt,
-            ids,
-            torch.tensor(logprobs),
-            ended,
-            tokenizer.decode(ids, skip_special_tokens=True).strip(),
+    found = []
+    for row, prompt in enumerate(prompts):
+        ids = drawn[row, : lengths[row]].tolist()
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        cut = min((text.index(end) for end in stop if end in text), default=len(text))
+        found.append(
+            Completion(
+                prompt, ids, logprobs[row, : lengths[row]].clone(), bool(ended[row]), text[:cut].strip()
+            )
         )
-        for prompt, ids, logprobs, ended in zip(prompts, *drawn, strict=True)
-    ]
+    return found
 
 
 def _decode(
     model: Any,
+    tokenizer: Any,
     prompts: list[list[int]],
-    pad_id: int,
-    eos_id: int,
-    max_new_tokens: int,
+    room: int,
     temperature: float,
     generator: torch.Generator,
-) -> tuple[list[list[int]], list[list[float]], list[bool]]:
-    """Token ids, their log-probabilities and whether EOS ended them, of one answer a prompt."""
-    device, room = model.device, max_new_tokens
-    logits, cache, is_real, position = _prefill(model, prompts, pad_id, room)
+    stop: Sequence[str],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One answer a prompt: token ids and log-probabilities [B, room], how many of them count [B], and whether they
+    ended of themselves [B]."""
+    device, count = model.device, len(prompts)
+    logits, cache, is_real, position = _prefill(model, prompts, tokenizer.pad_token_id, room)
     width = is_real.shape[1] - room
-    alive = torch.arange(len(prompts), device=device)  # row of the batch -> row of the answer
-    drawn = torch.full((len(prompts), room), pad_id, dtype=torch.int64, device=device)
-    drawn_logprobs = torch.zeros((len(prompts), room), device=device)
-    is_open = torch.ones(len(prompts), dtype=torch.bool, device=device)
+    alive = torch.arange(count, device=device)  # row of the batch -> row of the answer
+    is_open = torch.ones(count, dtype=torch.bool, device=device)
+    drawn = torch.full((count, room), tokenizer.pad_token_id, dtype=torch.int64, device=device)
+    drawn_logprobs = torch.zeros((count, room), device=device)
+    lengths = torch.full((count,), room, dtype=torch.int64, device=device)
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
     for step in range(room):
         logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
         tokens = draw(logprobs, generator)
         drawn[alive, step] = tokens
         drawn_logprobs[alive, step] = logprobs.gather(1, tokens[:, None])[:, 0]
-        is_open = is_open & (tokens != eos_id)
+        ends = tokens == tokenizer.eos_token_id
+        if stop:
+            ends = ends | _stopped(tokenizer, drawn[alive, : step + 1], stop)
+        closing = alive[is_open & ends]
+        lengths[closing], ended[closing] = step + 1, True
+        is_open = is_open & ~ends
         left = int(is_open.sum())
         if not left or step + 1 == room:
             break
@@ -171,7 +180,14 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
-    return _until_end(drawn.cpu(), drawn_logprobs.cpu(), eos_id)
+    return drawn.cpu(), drawn_logprobs.cpu(), lengths.cpu(), ended.cpu()
+
+
+def _stopped(tokenizer: Any, drawn: Tensor, stop: Sequence[str]) -> Tensor:
+    """[B] bool: a stop string stands at the end of the tokens drawn so far, which are at most a token a character."""
+    tail = drawn[:, -max(map(len, stop)) - 1 :].tolist()
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in tail]
+    return torch.tensor([any(end in text for end in stop) for text in texts], device=drawn.device)
 
 
 def _prefill(
@@ -202,20 +218,6 @@ def _prefill(
         logits_to_keep=1,
     ).logits[:, -1]
     return logits, cache, is_real.long(), position
-
-
-def _until_end(
-    drawn: Tensor, logprobs: Tensor, eos_id: int
-) -> tuple[list[list[int]], list[list[float]], list[bool]]:
-    """Rows cut after their first EOS; what was drawn behind it, before the row was retired, is nothing."""
-    is_end = drawn == eos_id
-    ended = is_end.any(1)
-    lengths = torch.where(ended, is_end.int().argmax(1) + 1, drawn.shape[1]).tolist()
-    return (
-        [row[:length] for row, length in zip(drawn.tolist(), lengths, strict=True)],
-        [row[:length] for row, length in zip(logprobs.tolist(), lengths, strict=True)],
-        ended.tolist(),
-    )
 
 
 def draw(logprobs: Tensor, generator: torch.Generator) -> Tensor:

@@ -126,6 +126,7 @@ def reward_scale(trainer: PPOTrainer, prompt_ids: list[list[int]]) -> float:
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
         seed=trainer.seed,
+        stop=params.stop,
     )
     scores = torch.tensor(trainer.score(prompt_ids, [c.ids for c in completions]))
     return max(1e-3, float(scores.std()))

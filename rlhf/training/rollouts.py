@@ -63,6 +63,7 @@ def collect(
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
         seed=seed,
+        stop=params.stop,
     )
     responses = [c.ids for c in completions]
     batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)

@@ -170,6 +170,24 @@ def test_answers_end_at_eos_or_at_the_limit(model, words):
         assert completion.ended or len(completion.ids) == 40
 
 
+def test_a_stop_string_ends_an_answer_and_is_not_part_of_its_text(model, words):
+    free = sample_ids(model, words, PROMPTS * 8, max_new_tokens=30, temperature=1.0, seed=0)
+    letter = max("abcdefgh", key=lambda one: sum(one in c.text for c in free))
+    found = sample_ids(
+        model, words, PROMPTS * 8, max_new_tokens=30, temperature=1.0, seed=0, stop=("never", letter)
+    )
+    stopped = 0
+    for completion in found:
+        said = words.decode(completion.ids, skip_special_tokens=True)
+        assert letter not in completion.text
+        if letter in said:
+            stopped += 1
+            assert completion.ended and letter not in words.decode(
+                completion.ids[:-1], skip_special_tokens=True
+            )
+    assert stopped
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_reward_is_read_at_the_last_real_token(model, words, tmp_path, side):
     model.config.pad_token_id, model.config.eos_token_id = words.pad_token_id, words.eos_token_id
