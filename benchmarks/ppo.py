@@ -204,7 +204,9 @@ def work(name: str, device: str, dtype: str) -> None:
         value_lr=3e-6,
         warmup=0,
         reward_scale="none",
+        dtype=dtype,
     )
+    made["reward"].to(getattr(torch, dtype))
     trainer = PPOTrainer(
         made["policy"],
         made["value"],

@@ -123,6 +123,10 @@ class RewardModelParams(Section):
     lr: float = Field(1e-3, gt=0, description="cosine to 10 % (paper: 9e-6)")
     batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
     max_tokens: int = Field(256, ge=16)
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
+    )
     bias_demonstrations: int = Field(
         1000, ge=1, description="demonstrations that score 0 on average once the bias is set, at most"
     )
@@ -187,6 +191,10 @@ class PPOParams(Section):
         ge=0,
         lt=1,
         description="decay per iteration (paper: 0.992, over 500 iterations; the default has 40)",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
     )
     max_grad_norm: float = Field(1.0, gt=0)
 

@@ -92,13 +92,20 @@ def ask(
     return judged(completions, judge, setting)
 
 
-def controls(model: Any, tokenizer: Any, judge: Judge, setting: Setting, bar: Any) -> dict[str, Answers]:
-    """SFT again, SFT at a low temperature, and the best of n of SFT by the reward model (the control is one)."""
+def controls(
+    model: Any, tokenizer: Any, judge: Judge, setting: Setting, bar: Any
+) -> tuple[dict[str, Answers], list[Answers]]:
+    """SFT again, SFT at a low temperature, and the best of n of SFT by the reward model (the control is one).
+
+    Second: the n - 1 other answers, which win rates are against as well.
+    """
     control = ask("sft_control", model, tokenizer, judge, setting, bar)
     low = setting.params.low_temperature
-    tries = [control]
-    for number in range(1, setting.params.best_of_n):
-        tries.append(ask(f"best_of_n/{number}", model, tokenizer, judge, setting, bar))
+    others = [
+        ask(f"best_of_n/{number}", model, tokenizer, judge, setting, bar)
+        for number in range(1, setting.params.best_of_n)
+    ]
+    tries = [control, *others]
     best = np.argmax(np.stack([found.rewards for found in tries]), axis=0)
     return {
         "sft_control": control,
@@ -108,4 +115,4 @@ def controls(model: Any, tokenizer: Any, judge: Judge, setting: Setting, bar: An
             np.stack([tries[which].features[at] for at, which in enumerate(best)]),
             np.array([tries[which].rewards[at] for at, which in enumerate(best)]),
         ),
-    }
+    }, others

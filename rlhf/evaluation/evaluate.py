@@ -8,6 +8,7 @@ evaluation.json:
   win_rate_vs_champion: [low, mid, high], where there is a champion
   over_optimisation is the win rate by the reward model less the one by the labelers' utility
   reward_model: {accuracy_by_utility}: pairs of answers that it orders as the noise-free utility does
+A win rate over SFT is against best_of_n answers of SFT to each prompt (the best of n: against one).
 Names: base, sft, sft_control (SFT again, another seed), sft_low_temperature, best_of_n (SFT's best by the reward
 model), then the policies. samples.jsonl holds each prompt with everybody's answer, personal data redacted.
 """
@@ -97,6 +98,7 @@ def evaluate(
     """
     assert "sft" in policies, "win rates are against SFT"
     answers: dict[str, Answers] = {}
+    references: list[Answers] = []
     losses: dict[str, float] = {}
     kl: dict[str, NDArray[np.float64]] = {}
     passes = len(policies) + 1 + setting.params.best_of_n
@@ -114,7 +116,9 @@ def evaluate(
             )
             answers[name] = ask(name, model, tokenizer, judge, setting, bar)
             if name == "sft":
-                answers |= controls(model, tokenizer, judge, setting, bar)
+                asked, others = controls(model, tokenizer, judge, setting, bar)
+                answers |= asked
+                references = [answers["sft"], *others]
             elif name not in CONTROLS:
                 kl[name] = _kl(model, rl_start, answers[name], setting)
     figures: dict[str, Any] = {
@@ -125,7 +129,7 @@ def evaluate(
         "policies": {},
     }
     for step, name in enumerate(sorted(answers, key=_place)):
-        found = describe(name, answers, setting)
+        found = describe(name, answers, references, setting)
         if name in losses:
             found["pretraining_loss"] = losses[name]
             if "base" in losses:
@@ -145,9 +149,17 @@ def evaluate(
     return figures, answers
 
 
-def describe(name: str, answers: Mapping[str, Answers], setting: Setting) -> dict[str, Any]:
-    """Figures of one policy's answers beside SFT's."""
-    own, sft = answers[name], answers["sft"]
+def describe(
+    name: str, answers: Mapping[str, Answers], references: Sequence[Answers], setting: Setting
+) -> dict[str, Any]:
+    """Figures of one policy's answers beside SFT's.
+
+    references: SFT's several answers to each prompt. A win rate is against all of them, which takes a third off the
+    interval of one against one; the best of n is made of most of them, and is compared with the first alone.
+    """
+    own, against = answers[name], references[:1] if name == "best_of_n" else references
+    utilities = np.stack([found.utility for found in against])
+    rewards = np.stack([found.rewards for found in against])
     found: dict[str, Any] = {
         "utility": float(own.utility.mean()),
         "reward": float(own.rewards.mean()),
@@ -159,13 +171,13 @@ def describe(name: str, answers: Mapping[str, Answers], setting: Setting) -> dic
     }
     if name == "sft":
         return found
-    found["win_rate_vs_sft"] = win_rate(own.utility, sft.utility, **_resampling(setting))
-    found["win_rate_vs_sft_by_rm"] = win_rate(own.rewards, sft.rewards, **_resampling(setting))
+    found["win_rate_vs_sft"] = win_rate(own.utility, utilities, **_resampling(setting))
+    found["win_rate_vs_sft_by_rm"] = win_rate(own.rewards, rewards, **_resampling(setting))
     found["over_optimisation"] = found["win_rate_vs_sft_by_rm"][1] - found["win_rate_vs_sft"][1]
     if name not in CONTROLS and "sft_low_temperature" in answers:
         low = answers["sft_low_temperature"]
         found["minus_low_temperature"] = paired_difference(
-            own.utility, low.utility, sft.utility, **_resampling(setting)
+            own.utility, low.utility, utilities, **_resampling(setting)
         )
     return found
 

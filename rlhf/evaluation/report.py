@@ -105,11 +105,12 @@ def tiles(report: Report) -> list[dict[str, str]]:
     found = []
     if "minus_low_temperature" in policy:
         low, mid, high = (100 * number for number in policy["minus_low_temperature"])
-        note = (
-            "above 0 with its whole interval: more than sharpening"
-            if low > 0
-            else "its interval holds 0: sharpening may explain it"
-        )
+        if low > 0:
+            note = "above 0 with its whole interval: more than sharpening"
+        elif high < 0:
+            note = "under 0 with its whole interval: lowering the temperature is worth more"
+        else:
+            note = "its interval holds 0: sharpening may explain it"
         found.append(
             _tile("over low-temperature SFT", f"{mid:+.1f} pts", f"{low:+.1f} to {high:+.1f}; {note}")
         )
@@ -143,7 +144,7 @@ def tiles(report: Report) -> list[dict[str, str]]:
 
 
 def _tile(label: str, value: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value.replace("-", "−"), "note": note.replace(" -", " −")}
+    return {"label": label, "value": value.replace("-", "−"), "note": f" {note}".replace(" -", " −")[1:]}
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

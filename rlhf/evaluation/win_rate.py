@@ -11,14 +11,17 @@ Interval = list[float]  # [low, mid, high]: mid is the estimate, low and high it
 
 
 def wins(scores: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
-    """[N] 1 where A beats B on a prompt, 0.5 where they tie, 0 where it loses. scores, other: [N] of A and B."""
-    a, b = np.asarray(scores, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    assert a.shape == b.shape, "a win rate compares answers to the same prompts"
-    return np.where(a == b, 0.5, a > b)
+    """[N] 1 where A beats B on a prompt, 0.5 where they tie, 0 where it loses.
+
+    scores: [N] of A. other: [N] of B; or [R, N] of B's R answers to each prompt, and then the share of them that lose.
+    """
+    a, b = np.asarray(scores, dtype=np.float64), np.atleast_2d(np.asarray(other, dtype=np.float64))
+    assert a.shape == b.shape[1:], "a win rate compares answers to the same prompts"
+    return np.where(a == b, 0.5, a > b).mean(axis=0)
 
 
 def win_rate(scores: ArrayLike, other: ArrayLike, *, resamples: int, seed: int) -> Interval:
-    """Share of prompts that A wins against B, ties half, with its interval. scores, other: [N]."""
+    """Share of prompts that A wins against B, ties half, with its interval. scores, other: as `wins`."""
     return mean_interval(wins(scores, other), resamples=resamples, seed=seed)
 
 
@@ -27,7 +30,7 @@ def paired_difference(
 ) -> Interval:
     """Win rate of `first` minus win rate of `second`, both against the same answers, prompts resampled together.
 
-    first, second, against: [N] scores on the same prompts.
+    first, second: [N] scores on the same prompts; against: [N], or [R, N], as in `wins`.
     """
     gain = wins(first, against) - wins(second, against)
     return mean_interval(gain, resamples=resamples, seed=seed)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class EMA:
-    """average <- decay·average + (1 - decay)·weights, once an iteration."""
+    """average <- decay·average + (1 - decay)·weights, once an iteration. weights: a module's state, by name."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.average: dict[str, Tensor] = {
-            name: value.detach().clone() for name, value in module.state_dict().items()
-        }
+        self.average: dict[str, Tensor] = {name: value.detach().clone() for name, value in weights.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        for name, value in module.state_dict().items():
+    def update(self, weights: Mapping[str, Tensor]) -> None:
+        for name, value in weights.items():
             if value.is_floating_point():
                 self.average[name].lerp_(value.detach(), 1.0 - self.decay)
             else:

@@ -21,6 +21,9 @@ class Engine:
 
     With several processes, each one's loss is the mean over its share of the batch, shares being equal; then
     the update is that of one process with the whole batch.
+
+    dtype: of weights and arithmetic. In bfloat16 the optimizer updates float32 copies (masters), and the module
+    holds their rounding: steps smaller than bfloat16's spacing are not lost.
     """
 
     def __init__(
@@ -30,10 +33,14 @@ class Engine:
         compute: ComputeParams,
         *,
         max_grad_norm: float,
+        dtype: str = "float32",
     ) -> None:
         distributed.start(compute)
         self.module, self.optimizer, self.max_grad_norm = module, optimizer, max_grad_norm
         self.deepspeed: Any = None
+        self.masters: dict[nn.Parameter, Tensor] = {}
+        if dtype == "bfloat16" and compute.launcher != "deepspeed":
+            self._keep_masters()
         if compute.launcher == "deepspeed":
             import deepspeed
 
@@ -42,6 +49,7 @@ class Engine:
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": 1,
                 "gradient_clipping": max_grad_norm,
+                "bf16": {"enabled": dtype == "bfloat16"},
             }
             settings = {
                 key: value
@@ -70,19 +78,41 @@ class Engine:
             self.deepspeed.step()
             return float(self.deepspeed.get_global_grad_norm() or 0.0)
         distributed.all_reduce_gradients(self.module)
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        for parameter, master in self.masters.items():
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+        norm = nn.utils.clip_grad_norm_(
+            list(self.masters.values()) or self.module.parameters(), self.max_grad_norm
+        )
         if not torch.isfinite(norm):
             broken = name_of_broken_gradient(self.module.named_parameters())
             raise RuntimeError(f"the gradient is NaN or infinite, first in {broken}; {ADVICE}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        for parameter, master in self.masters.items():
+            parameter.data.copy_(master)
+            parameter.grad = None
         return float(norm)
+
+    def _keep_masters(self) -> None:
+        self.masters = {p: p.detach().float().clone() for p in self.module.parameters()}
+        for group in self.optimizer.param_groups:
+            group["params"] = [self.masters[parameter] for parameter in group["params"]]
+        self.module.to(torch.bfloat16)
+
+    def weights_of(self, module: nn.Module) -> dict[str, Tensor]:
+        """The state of a part of the module, in float32 where there are masters."""
+        state = module.state_dict(keep_vars=True)
+        return {name: self.masters.get(value, value).detach() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
         """Weights and optimizer, for a checkpoint; DeepSpeed writes its own (`write`)."""
         if self.deepspeed is not None:
             return {}
-        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "masters": list(self.masters.values()),
+        }
 
     def write(self, folder: Path) -> None:
         """What DeepSpeed keeps in each process, into a checkpoint's folder. Every process takes part."""
@@ -96,6 +126,8 @@ class Engine:
         else:
             self.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(dict(state["optimizer"]))
+            for master, saved in zip(self.masters.values(), state["masters"], strict=True):
+                master.copy_(saved)
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:

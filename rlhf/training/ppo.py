@@ -57,7 +57,8 @@ def run(job: Job) -> dict[str, Any]:
             checkpoints.save(iteration + 1, state, trainer.engine.write)
     with trainer.engine.whole():
         if job.is_main:
-            directories.save(trainer.policy, trainer.tokenizer, job.out / "model")
+            weights = trainer.engine.weights_of(trainer.policy)
+            directories.save(trainer.policy, trainer.tokenizer, job.out / "model", state=weights)
             directories.save(
                 trainer.policy, trainer.tokenizer, job.out / "model" / "ema", state=trainer.ema.average
             )
@@ -85,6 +86,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         )
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO
+    rm.model.to(getattr(torch, params.dtype))
     score: Score = lambda prompts, responses: reward.score_rows(rm, prompts, responses)  # noqa: E731
     texts = pretraining_texts(job.path("curated"), "train") if params.ptx_coef else None
     trainer = PPOTrainer(

@@ -34,7 +34,8 @@ from rlhf.training.finite import require_finite
 from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
 
-FIRST_RATIO = 1e-3  # how far a ratio may be from 1 before the first update; 1e-5 and less in float32
+#: how far a ratio may be from 1 before the first update: far more than rounding makes it (1e-5 and 3e-2)
+FIRST_RATIO = {"float32": 1e-3, "bfloat16": 0.3}
 MINIBATCH_FIGURES = (
     "policy_loss",
     "value_loss",
@@ -99,10 +100,15 @@ class PPOTrainer:
             eps=1e-5,
             weight_decay=0.0,
         )
-        self.ema = EMA(policy, params.ema)  # before ZeRO-3 takes the weights apart
+        self.ema = EMA(policy.state_dict(), params.ema)  # before ZeRO-3 takes the weights apart
         self.engine = Engine(
-            PolicyAndValue(policy, value), optimizer, compute, max_grad_norm=params.max_grad_norm
+            PolicyAndValue(policy, value),
+            optimizer,
+            compute,
+            max_grad_norm=params.max_grad_norm,
+            dtype=params.dtype,
         )
+        self.reference.to(getattr(torch, params.dtype))
         self.draw = np.random.default_rng([seed, distributed.rank()])
 
     def iterate(
@@ -141,7 +147,7 @@ class PPOTrainer:
         sampled = time.time()
         updates = self.update(trajectory)
         with self.engine.whole():
-            self.ema.update(self.policy)
+            self.ema.update(self.engine.weights_of(self.policy))
         figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
         if self.params.kl_target is not None:
             self.kl_coef = adapted_coefficient(
@@ -164,7 +170,8 @@ class PPOTrainer:
             for start in range(0, rows_total - size + 1, size):
                 seen.append(self.minibatch(select(trajectory, order[start : start + size].tolist())))
                 if len(seen) == 1:
-                    check_first_ratio(distributed.largest(seen[0]["ratio_error"]))
+                    error = distributed.largest(seen[0]["ratio_error"])
+                    check_first_ratio(error, FIRST_RATIO[self.params.dtype])
         means = {key: float(np.mean([figures[key] for figures in seen])) for key in seen[0]}
         first = {"first_kl_to_behaviour": seen[0]["kl_to_behaviour"]}
         return distributed.mean(means | first) | {
@@ -264,7 +271,7 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
     }
 
 
-def check_first_ratio(error: float, allowed: float = FIRST_RATIO) -> None:
+def check_first_ratio(error: float, allowed: float = FIRST_RATIO["float32"]) -> None:
     """Before any update π is π_old: what sampling and training compute for the same tokens must agree.
 
     Raises RuntimeError with the likely causes where the largest |ratio - 1| exceeds what is allowed.

@@ -58,7 +58,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     batch = max(1, params.batch_tokens // params.context // processes) * processes
     order = row_order(len(rows), steps * batch, job.params.seed)
     model.train()
-    loss_sum = 0.0
+    loss_sum, recent = 0.0, {"loss": 0.0}
     for step in progress(range(steps), "pretraining", job.is_main):
         mine = order[step * batch : (step + 1) * batch][distributed.rank() :: processes]
         loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
@@ -71,9 +71,10 @@ def pretrain(job: Job) -> dict[str, Any]:
         loss_sum += float(loss.detach())
         if (step + 1) % 10 == 0 or step + 1 == steps:
             count = (step % 10) + 1
+            recent = distributed.mean({"loss": loss_sum / count})
             job.log(
                 step + 1,
-                **distributed.mean({"loss": loss_sum / count}),
+                **recent,
                 tokens_per_second=(step + 1) * batch * params.context / (time.time() - started),
             )
             loss_sum = 0.0
@@ -84,7 +85,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": tokens,
         "documents": len(texts),
-        **distributed.mean({"loss": float(loss.detach())}),
+        **recent,
     }
 
 
@@ -117,7 +118,7 @@ def next_token_loss(model: Any, ids: torch.Tensor) -> torch.Tensor:
 def pack(tokenizer: Any, texts: list[str], context: int) -> np.ndarray:
     """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32."""
     stream: list[int] = []
-    for encoded in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+    for encoded in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
         stream += encoded
         stream.append(tokenizer.bos_token_id)
     rows = max(1, len(stream) // context)

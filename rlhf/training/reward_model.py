@@ -63,7 +63,7 @@ def run(job: Job) -> dict[str, Any]:
     scorer = Scorer(rm.model.to(device))
     scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
-    engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0)
+    engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0, dtype=params.dtype)
     draw = random.Random(job.params.seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
     checkpoints = Checkpoints.of(job)
@@ -91,7 +91,8 @@ def run(job: Job) -> dict[str, Any]:
             **accuracy_of(rm, valid),
         }
         if job.is_main:
-            directories.save(rm.model, rm.tokenizer, job.out / "model")
+            weights = engine.weights_of(rm.model)
+            directories.save(rm.model, rm.tokenizer, job.out / "model", state=weights)
     return figures
 
 

@@ -104,6 +104,7 @@ def train_supervised(
         completion_only_loss=True,
         train_sampling_strategy="group_by_length",
         gradient_checkpointing=False,
+        ddp_find_unused_parameters=False,
         bf16=False,
         use_cpu=not compute.uses_gpu(),
         seed=job.params.seed,

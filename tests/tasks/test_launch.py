@@ -98,7 +98,7 @@ def test_crash_shows_the_end_of_the_log(tmp_path):
 def test_two_processes_reduce_over_gloo(tmp_path, launcher):
     compute = ComputeParams(launcher=launcher, num_processes=2, device="cpu", threads=1)
     assert launch.run_job(job(tmp_path / "out"), compute)["world"] == 2
-    assert launch.run_job(job(tmp_path / "sampled", stage="sample"), compute)["world"] == 1
+    assert launch.run_job(job(tmp_path / "sampled", stage="curate"), compute)["world"] == 1
 
 
 def test_mistake_under_torchrun(tmp_path):
@@ -115,7 +115,7 @@ def test_several_processes_need_a_launcher(tmp_path):
 def test_threads_are_shared_out():
     cores = len(os.sched_getaffinity(0))
     assert launch.threads_of("ppo", ComputeParams(launcher="torchrun", num_processes=2)) == max(1, cores // 2)
-    assert launch.threads_of("sample", ComputeParams(launcher="torchrun", num_processes=2)) == cores
+    assert launch.threads_of("curate", ComputeParams(launcher="torchrun", num_processes=2)) == cores
     assert launch.threads_of("ppo", ComputeParams(threads=5)) == 5
 
 

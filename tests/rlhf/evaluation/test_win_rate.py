@@ -56,3 +56,9 @@ def test_the_same_seed_gives_the_same_interval_and_no_values_give_none():
 def test_an_interval_reads():
     assert text([0.574, 0.61, 0.6499]) == "0.61 (0.57–0.65)"
     assert text([-0.01, 0.02, 0.05]) == "0.02 (-0.01 to 0.05)"
+
+
+def test_a_win_rate_against_several_answers_is_the_mean_of_those_against_each():
+    scores, others = np.array([1.0, 2.0, 3.0]), np.array([[0.0, 2.0, 9.0], [2.0, 1.0, 3.0]])
+    assert wins(scores, others).tolist() == [0.5, 0.75, 0.25]
+    assert wins(scores, others).mean() == np.mean([wins(scores, other).mean() for other in others])

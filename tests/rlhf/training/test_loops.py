@@ -344,3 +344,18 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match=r"ppo\.minibatch is 8; 3 processes"):
         distributed.share(8, "ppo.minibatch")
+
+
+@pytest.mark.parametrize("stage", ["ppo", "reward_model"])
+def test_bfloat16_trains_masters_in_float32(world, tmp_path, stage):
+    given = world.for_ppo if stage == "ppo" else world.for_reward_model
+    world.run(stage, tmp_path, given, **{stage: {"dtype": "bfloat16"}})
+    start = weights(world.rl_start if stage == "ppo" else world.base)
+    end = weights(tmp_path / "model")
+    moved = [name for name, value in start.items() if name in end and not torch.equal(end[name], value)]
+    assert moved
+    assert all(value.dtype == torch.float32 for value in end.values())
+    assert any(not torch.equal(end[name], end[name].bfloat16().float()) for name in moved)
+    if stage == "ppo":
+        lines = world.metrics(tmp_path)
+        assert 1e-6 < lines[0]["first_ratio_error"] < 0.3, "bfloat16 is really on"
