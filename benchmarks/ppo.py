@@ -5,7 +5,8 @@
 Both work on the same random models and prompts (benchmarks/workloads.py), each in a process of its own with one
 thread, and take turns, an iteration each. CPU seconds a useful token: prompt and response up to EOS, padding not
 counted. The floor is the FLOPs of an iteration without padding, divided by the speed of a large matrix product
-measured in the same run. TRL has an environment of its own: benchmarks/peers/trl-1.9.2.txt says how.
+measured in the same run. TRL has an environment of its own:
+python -m venv .venv-trl && .venv-trl/bin/pip install --no-deps -r benchmarks/peers/trl-1.9.2.txt
 """
 
 from __future__ import annotations
