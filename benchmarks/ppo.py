@@ -151,7 +151,7 @@ def one(process: subprocess.Popen[str]) -> dict[str, Any]:
     process.stdin.flush()
     line = process.stdout.readline()
     if not line:
-        raise SystemExit(f"{' '.join(process.args)} ended; run it by hand to see why")  # type: ignore[arg-type]
+        raise SystemExit(f"a worker ended; run it by hand to see why: {process.args}")
     return json.loads(line)
 
 
@@ -208,7 +208,15 @@ def work(name: str, device: str, dtype: str) -> None:
         dtype=dtype,
     )
     made["reward"].to(getattr(torch, dtype))
-    trainer = PPOTrainer(
+
+    class Timed(PPOTrainer):
+        def update(self, trajectory: Any) -> Any:
+            marks["scored"] = clock()
+            found = super().update(trajectory)
+            marks["end"] = clock()
+            return found
+
+    trainer = Timed(
         made["policy"],
         made["value"],
         made["reference"],
@@ -217,15 +225,6 @@ def work(name: str, device: str, dtype: str) -> None:
         params,
         ComputeParams(launcher="inline", device="cpu" if device == "cpu" else "cuda"),
     )
-    update = trainer.update
-
-    def timed_update(trajectory: Any) -> Any:
-        marks["scored"] = clock()
-        found = update(trajectory)
-        marks["end"] = clock()
-        return found
-
-    trainer.update = timed_update  # type: ignore[method-assign]
     queue = workloads.prompts(load, 16 * load.episodes)
     for turn, _ in enumerate(sys.stdin):
         start = turn * load.episodes % len(queue)

@@ -154,8 +154,8 @@ def describe(
 ) -> dict[str, Any]:
     """Figures of one policy's answers beside SFT's.
 
-    references: SFT's several answers to each prompt. A win rate is against all of them, which takes a third off the
-    interval of one against one; the best of n is made of most of them, and is compared with the first alone.
+    references: SFT's several answers to each prompt. A win rate is against all of them, which takes three tenths
+    off the interval of one against one; the best of n is made of most of them, and is compared with the first alone.
     """
     own, against = answers[name], references[:1] if name == "best_of_n" else references
     utilities = np.stack([found.utility for found in against])

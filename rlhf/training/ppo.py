@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from rlhf.training.engine import mine
 from rlhf.training.ppo_trainer import PPOTrainer
 from rlhf.training.pretraining import pack
 from rlhf.training.progress import progress
-from rlhf.training.rollouts import Score, Trajectory
+from rlhf.training.rollouts import Trajectory
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -87,13 +88,12 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO
     rm.model.to(getattr(torch, params.dtype))
-    score: Score = lambda prompts, responses: reward.score_rows(rm, prompts, responses)  # noqa: E731
     texts = pretraining_texts(job.path("curated"), "train") if params.ptx_coef else None
     trainer = PPOTrainer(
         policy,
         value,
         reference,
-        score,
+        partial(reward.score_rows, rm),
         tokenizer,
         params,
         compute,
