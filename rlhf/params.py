@@ -62,7 +62,7 @@ class BaseParams(Section):
     tokens: int = Field(3_600_000, ge=1, description="pretraining tokens seen")
     batch_tokens: int = Field(3072, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
-    lr_rest: float = Field(3e-3, gt=0, description="AdamW, for embeddings, norms and biases")
+    lr_rest: float = Field(0.012, gt=0, description="AdamW, for embeddings and norms")
     valid_share: float = Field(
         0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax"
     )
@@ -77,6 +77,11 @@ class SFTParams(Section):
         description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )
     lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
+    lr_matrices: float | None = Field(
+        0.01,
+        gt=0,
+        description="Muon, for matrices, in SFT and the RL start; null, or under DeepSpeed: AdamW at lr for all (paper)",
+    )
     batch: int = Field(32, ge=1, description="demonstrations a step")
     dropout: float = Field(0.2, ge=0, lt=1, description="residual dropout, where the architecture has it")
     max_tokens: int = Field(256, ge=16, description="prompt and completion together")

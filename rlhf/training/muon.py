@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalised, for the hidden matrices of a network (Jordan et al. 2024).
+"""Muon: momentum, orthogonalised, for the hidden matrices of a network (Jordan et al. 2024), with AdamW for the rest.
 
 torch.optim.Muon orthogonalises in bfloat16 and one matrix at a time, which on a CPU without bf16 units takes
 as long as the step itself; here it is float32, and matrices of one shape go through one batched product.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlhf import distributed
 
@@ -74,3 +74,33 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1 - momentum)
         return gradient.lerp(state["momentum"], momentum)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon for a model's hidden matrices, AdamW for embeddings, norms, biases and heads, as one optimizer.
+
+    lr: AdamW's rate; lr_matrices: Muon's. A schedule scales both.
+    """
+
+    def __init__(self, model: nn.Module, *, lr: float, lr_matrices: float, weight_decay: float = 0.0) -> None:
+        matrices = hidden_matrices(model)
+        rest = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+        self.parts = (
+            Muon(matrices, lr=lr_matrices, weight_decay=weight_decay),
+            torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay),
+        )
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+
+    def step(self, closure: Any = None) -> Any:
+        assert closure is None, "the loss is computed before the step"
+        for part, group in zip(self.parts, self.param_groups, strict=True):
+            part.param_groups, part.state = [group], self.state  # loading a state makes both anew
+            part.step()
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The 2-D weights between a language model's embedding and its head."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    tables |= {id(head.weight)} if head is not None else set()
+    return [p for p in model.parameters() if p.ndim == 2 and id(p) not in tables]

@@ -1,7 +1,7 @@
 """Step 0: the base model. Pretrains a small GPT with its own tokenizer, or imports a Hugging Face directory.
 
 Loss: -mean_t log P(x_t | x_<t) over all tokens of packed documents.
-The architecture is GPT-NeoX (rotary positions; residual dropout exists for SFT). Matrices are trained with
+The architecture is Llama's (rotary positions, RMSNorm, gated layers, no dropout). Matrices are trained with
 Muon, everything else with AdamW; both rates fall linearly to a tenth over the last 60 % of the run.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf import distributed
 from rlhf.data.load import pretraining_texts
@@ -21,7 +21,7 @@ from rlhf.jobs import Job
 from rlhf.models import directories, importing
 from rlhf.models import tokenizer as own_tokenizer
 from rlhf.params import BaseParams
-from rlhf.training.muon import Muon
+from rlhf.training.muon import MuonAdamW
 from rlhf.training.progress import progress
 
 
@@ -41,19 +41,11 @@ def pretrain(job: Job) -> dict[str, Any]:
         [*texts, *["user\n", "assistant\n", "system\n"] * 2000], params.vocab_size, params.context
     )
     rows = pack(tokenizer, texts, params.context)
-    model = GPTNeoXForCausalLM(architecture(params, tokenizer)).to(device)
+    model = initial_model(params, tokenizer).to(device)
     steps = max(1, params.tokens // params.batch_tokens)
     started = time.time()
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    rest = [p for p in model.parameters() if all(p is not m for m in matrices)]
-    optimizers = [
-        Muon(matrices, lr=params.lr_matrices),
-        torch.optim.AdamW(rest, lr=params.lr_rest, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps))
-        for optimizer in optimizers
-    ]
+    optimizer = MuonAdamW(model, lr=params.lr_rest, lr_matrices=params.lr_matrices)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: trapezoid(step / steps))
     processes = distributed.world_size()
     batch = max(1, params.batch_tokens // params.context // processes) * processes
     order = row_order(len(rows), steps * batch, job.params.seed)
@@ -64,10 +56,9 @@ def pretrain(job: Job) -> dict[str, Any]:
         loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
         loss.backward()
         distributed.all_reduce_gradients(model)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
         loss_sum += float(loss.detach())
         if (step + 1) % 10 == 0 or step + 1 == steps:
             count = (step % 10) + 1
@@ -89,18 +80,25 @@ def pretrain(job: Job) -> dict[str, Any]:
     }
 
 
-def architecture(params: BaseParams, tokenizer: Any) -> GPTNeoXConfig:
-    return GPTNeoXConfig(
+def initial_model(params: BaseParams, tokenizer: Any) -> LlamaForCausalLM:
+    """A model that has learnt nothing. What its layers add starts at 0: the first steps learn faster."""
+    model = LlamaForCausalLM(architecture(params, tokenizer))
+    for layer in model.model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model
+
+
+def architecture(params: BaseParams, tokenizer: Any) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=params.width,
         num_hidden_layers=params.layers,
         num_attention_heads=params.heads,
-        intermediate_size=4 * params.width,
+        num_key_value_heads=params.heads,
+        intermediate_size=round(8 / 3 * params.width / 8) * 8,  # three matrices as large as two of 4 x width
         max_position_embeddings=max(2048, params.context),
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        use_parallel_residual=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -111,8 +109,9 @@ def architecture(params: BaseParams, tokenizer: Any) -> GPTNeoXConfig:
 
 def next_token_loss(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Mean NLL per predicted token of full rows. ids: [B, T] int64. Returns a scalar, nats a token."""
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    return functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    logits = model(input_ids=ids, use_cache=False).logits.float()
+    following = functional.pad(ids[:, 1:], (0, 1), value=-100)  # nothing follows a row's last token
+    return functional.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=-100)
 
 
 def pack(tokenizer: Any, texts: list[str], context: int) -> np.ndarray:

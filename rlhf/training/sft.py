@@ -25,6 +25,7 @@ from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
 from rlhf.models import directories, packed
+from rlhf.training.muon import MuonAdamW
 from rlhf.training.progress import progress
 
 Row = dict[str, list[int]]
@@ -86,6 +87,9 @@ def train_supervised(
     """Train the job's base on `rows`, writing out/name(epoch) after each epoch. Returns the validation losses, nats a token."""
     params, compute = job.params.sft, job.params.compute
     model, tokenizer = directories.load_policy(job.path("base"), dropout=params.dropout)
+    optimizer = None  # TRL's AdamW, and under DeepSpeed always: ZeRO cuts matrices into flat pieces
+    if params.lr_matrices is not None and compute.launcher != "deepspeed":
+        optimizer = MuonAdamW(model, lr=lr, lr_matrices=params.lr_matrices, weight_decay=params.weight_decay)
     per_process = distributed.share(params.batch, "sft.batch")
     config = SFTConfig(
         output_dir=str(job.out / "trainer"),
@@ -125,6 +129,7 @@ def train_supervised(
         eval_dataset=Dataset.from_list(list(valid)) if valid else None,
         processing_class=tokenizer,
         callbacks=[follower],
+        optimizers=(optimizer, None),
     )
     follower.trainer = trainer
     trainer.remove_callback(PrinterCallback)

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from transformers import GPTNeoXForCausalLM
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from rlhf.models import directories, reward
 from rlhf.models.tokenizer import train
-from rlhf.params import BaseParams
-from rlhf.training.pretraining import architecture
 
 TEXTS = [
     f"The {colour} {animal} lives near the {place} and eats {food}."
@@ -21,8 +19,16 @@ TEXTS = [
 def tiny(folder, seed):
     torch.manual_seed(seed)
     tokenizer = train(TEXTS * 4, 300, 64)
-    shape = BaseParams(layers=2, width=32, heads=2, context=64)
-    return directories.save(GPTNeoXForCausalLM(architecture(shape, tokenizer)), tokenizer, folder)
+    shape = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=2,
+        intermediate_size=128,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return directories.save(GPTNeoXForCausalLM(shape), tokenizer, folder)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
@@ -42,15 +42,15 @@ def test_base_learns_the_words_and_opens_in_transformers(world):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What each training step of SFTTrainer sees: (token ids, labels), learning rate, dropout."""
+    """What each training step of SFTTrainer sees: (token ids, labels), learning rate, model, trainer."""
     seen = []
     compute = sft.ResponseLossTrainer.compute_loss
 
     def spy(self, model, inputs, *args, **kwargs):
         if model.training:
-            rate = self.lr_scheduler.get_last_lr()[0]
+            rate = self.lr_scheduler.get_last_lr()[-1]
             rows = list(zip(inputs["input_ids"].tolist(), inputs["labels"].tolist(), strict=True))
-            seen.append({"rows": rows, "rate": rate, "dropout": model.config.hidden_dropout, "trainer": self})
+            seen.append({"rows": rows, "rate": rate, "model": model, "trainer": self})
         return compute(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(sft.ResponseLossTrainer, "compute_loss", spy)
@@ -76,11 +76,41 @@ def test_sft_learns_the_answer_and_its_eos_alone(world, steps, tmp_path):
     assert all(answer[-1] == words.eos_token_id for _, answer in seen)
     rates = [step["rate"] for step in steps]
     assert rates[0] == pytest.approx(3e-3) and rates == sorted(rates, reverse=True)  # no warm-up
-    assert steps[0]["trainer"].lr_scheduler.get_last_lr()[0] == pytest.approx(3e-4)  # 10 % at the end
-    assert {step["dropout"] for step in steps} == {0.2}
+    assert steps[0]["trainer"].lr_scheduler.get_last_lr()[-1] == pytest.approx(3e-4)  # 10 % at the end
     assert sorted(p.name for p in tmp_path.glob("epoch-*")) == ["epoch-1", "epoch-2"]
     assert len(figures["valid_loss"]) == 2 and figures["valid_loss"][1] < figures["valid_loss"][0]
-    assert json.loads((tmp_path / "epoch-2/config.json").read_text())["hidden_dropout"] == 0.0
+
+
+def test_residual_dropout_where_the_architecture_has_it(world, steps, tmp_path):
+    words = directories.load_tokenizer(world.base)
+    shape = GPTNeoXConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+    )
+    base = directories.save(GPTNeoXForCausalLM(shape), words, tmp_path / "base")
+    world.run("sft", tmp_path / "out", {"base": base, "curated": world.curated})
+    model = steps[0]["model"]
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.2}
+    assert json.loads((tmp_path / "out/epoch-2/config.json").read_text())["hidden_dropout"] == 0.0
+
+
+def test_matrices_are_trained_by_muon_and_the_rest_by_adamw(world, steps, tmp_path):
+    world.run("sft", tmp_path, {"base": world.base, "curated": world.curated}, sft={"lr_matrices": 0.02})
+    optimizer, model = steps[0]["trainer"].optimizer.optimizer, steps[0]["model"]
+    muon, adamw = optimizer.parts
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    by_adamw = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert by_muon | by_adamw == set(names.values()) and not by_muon & by_adamw
+    assert all("_proj" in name for name in by_muon) and "model.embed_tokens.weight" in by_adamw
+    assert muon.param_groups[0]["lr"] == pytest.approx(0.002)  # a tenth at the end, of both rates
+    assert adamw.param_groups[0]["lr"] == pytest.approx(3e-4)
 
 
 def test_the_rl_start_mixes_pretraining_rows(world, steps, tmp_path):
