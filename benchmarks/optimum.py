@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from rlhf.params import ComputeParams, PPOParams
 from rlhf.training.ppo_trainer import PPOTrainer
@@ -34,7 +34,7 @@ class Task:
     def __init__(self, seed: int) -> None:
         torch.manual_seed(seed)
         self.sequences = torch.tensor(list(itertools.product(range(TOKENS), repeat=LENGTH)))
-        self.reference = GPTNeoXForCausalLM(_architecture()).eval()
+        self.reference = GPT2LMHeadModel(_architecture()).eval()
         with torch.no_grad():
             self.reference.get_output_embeddings().weight.mul_(2.0)  # probabilities of 0.1 to 0.4 a token
         self.log_reference = self.log_probabilities(self.reference)
@@ -45,7 +45,7 @@ class Task:
         self.table = {tuple(y.tolist()): float(r) for y, r in zip(self.sequences, self.rewards, strict=True)}
 
     @torch.no_grad()
-    def log_probabilities(self, model: GPTNeoXForCausalLM) -> Tensor:
+    def log_probabilities(self, model: GPT2LMHeadModel) -> Tensor:
         """[TOKENS ** LENGTH] log π(y) of every sequence."""
         prompt = torch.tensor(PROMPT).expand(len(self.sequences), -1)
         logits = model(torch.cat([prompt, self.sequences], dim=1)).logits[:, len(PROMPT) - 1 : -1]
@@ -80,7 +80,7 @@ def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr
         max_new_tokens=LENGTH,
         reward_scale="none",
     )
-    value = GPTNeoXForSequenceClassification(_architecture()).eval()
+    value = GPT2ForSequenceClassification(_architecture()).eval()
     trainer = PPOTrainer(
         copy.deepcopy(task.reference),
         value,
@@ -98,17 +98,20 @@ def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr
     return task.share_of_optimum(task.log_probabilities(trainer.policy), beta)
 
 
-def _architecture() -> GPTNeoXConfig:
-    return GPTNeoXConfig(
+def _architecture() -> GPT2Config:
+    """Positions are learnt: under rotary ones, [0] and [0, 0] would look the same to a model, and π* be out of its reach."""
+    return GPT2Config(
         vocab_size=TOKENS,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=16,
+        n_positions=len(PROMPT) + LENGTH,
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
         tie_word_embeddings=False,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=0,
+        eos_token_id=-1,
         pad_token_id=0,
         num_labels=1,
     )

@@ -132,6 +132,11 @@ class RewardModelParams(Section):
         "float32",
         description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
     )
+    lora_rank: int | None = Field(
+        None,
+        ge=1,
+        description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
+    )
     bias_demonstrations: int = Field(
         1000, ge=1, description="demonstrations that score 0 on average once the bias is set, at most"
     )
@@ -200,6 +205,11 @@ class PPOParams(Section):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
+    )
+    lora_rank: int | None = Field(
+        None,
+        ge=1,
+        description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
     )
     max_grad_norm: float = Field(1.0, gt=0)
 

@@ -108,6 +108,8 @@ def save(
     }
     for name in dropouts:  # what is saved is used without dropout
         setattr(model.config, name, 0.0)
+    if state is not None:  # a head that is the embedding is written once
+        state = {name: value for name, value in state.items() if name not in model.all_tied_weights_keys}
     model.save_pretrained(aside, state_dict=state)
     for name, rate in dropouts.items():
         setattr(model.config, name, rate)

@@ -94,7 +94,7 @@ class Engine:
         return float(norm)
 
     def _keep_masters(self) -> None:
-        self.masters = {p: p.detach().float().clone() for p in self.module.parameters()}
+        self.masters = {p: p.detach().float().clone() for p in self.module.parameters() if p.requires_grad}
         for group in self.optimizer.param_groups:
             group["params"] = [self.masters[parameter] for parameter in group["params"]]
         self.module.to(torch.bfloat16)
@@ -102,7 +102,9 @@ class Engine:
     def weights_of(self, module: nn.Module) -> dict[str, Tensor]:
         """The state of a part of the module, in float32 where there are masters."""
         state = module.state_dict(keep_vars=True)
-        return {name: self.masters.get(value, value).detach() for name, value in state.items()}
+        if not self.masters:
+            return {name: value.detach() for name, value in state.items()}
+        return {name: self.masters.get(value, value).detach().float() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
         """Weights and optimizer, for a checkpoint; DeepSpeed writes its own (`write`)."""

@@ -23,6 +23,7 @@ from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, sample_ids
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import mine
+from rlhf.training.lora import adapt, merged
 from rlhf.training.ppo_trainer import PPOTrainer
 from rlhf.training.pretraining import pack
 from rlhf.training.progress import progress
@@ -59,10 +60,10 @@ def run(job: Job) -> dict[str, Any]:
     with trainer.engine.whole():
         if job.is_main:
             weights = trainer.engine.weights_of(trainer.policy)
-            directories.save(trainer.policy, trainer.tokenizer, job.out / "model", state=weights)
-            directories.save(
-                trainer.policy, trainer.tokenizer, job.out / "model" / "ema", state=trainer.ema.average
-            )
+            for folder, state in (("model", weights), ("model/ema", trainer.ema.average)):
+                directories.save(
+                    trainer.policy, trainer.tokenizer, job.out / folder, state=merged(trainer.policy, state)
+                )
     return {
         "iterations": iterations,
         "episodes": iterations * params.batch,
@@ -88,6 +89,8 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO
     rm.model.to(getattr(torch, params.dtype))
+    for model in (policy, value):
+        adapt(model, params.lora_rank)
     texts = pretraining_texts(job.path("curated"), "train") if params.ptx_coef else None
     trainer = PPOTrainer(
         policy,

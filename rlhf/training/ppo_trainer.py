@@ -31,6 +31,7 @@ from rlhf.sampling.engine import Completion
 from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine
 from rlhf.training.finite import require_finite
+from rlhf.training.lora import trainable
 from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
 
@@ -93,8 +94,8 @@ class PPOTrainer:
         self.kl_coef = params.kl_coef
         optimizer = torch.optim.AdamW(
             [
-                {"params": policy.parameters(), "lr": params.lr},
-                {"params": value.parameters(), "lr": params.value_lr},
+                {"params": trainable(policy), "lr": params.lr},
+                {"params": trainable(value), "lr": params.value_lr},
             ],
             betas=(0.9, 0.95),
             eps=1e-5,

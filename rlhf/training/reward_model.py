@@ -25,6 +25,7 @@ from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import Engine, mine
 from rlhf.training.finite import require_finite
+from rlhf.training.lora import adapt, merged, trainable
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
 
@@ -60,9 +61,9 @@ def run(job: Job) -> dict[str, Any]:
         raise ValueError(
             "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
         )
-    scorer = Scorer(rm.model.to(device))
+    scorer = Scorer(adapt(rm.model, params.lora_rank).to(device))
     scorer.eval()  # no dropout in the reward model
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trainable(scorer), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0, dtype=params.dtype)
     draw = random.Random(job.params.seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
@@ -91,7 +92,7 @@ def run(job: Job) -> dict[str, Any]:
             **accuracy_of(rm, valid),
         }
         if job.is_main:
-            weights = engine.weights_of(rm.model)
+            weights = merged(rm.model, engine.weights_of(rm.model))
             directories.save(rm.model, rm.tokenizer, job.out / "model", state=weights)
     return figures
 

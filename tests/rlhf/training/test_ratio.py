@@ -2,15 +2,7 @@
 
 import pytest
 import torch
-from transformers import (
-    DynamicCache,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import DynamicCache
 
 from rlhf.models import directories, reward, tokenizer
 from rlhf.models.packed import hidden_states, is_packing, layout_of, prepare
@@ -21,18 +13,7 @@ from rlhf.sampling.engine import sample_ids
 from rlhf.training.finite import name_of_broken_gradient, require_finite
 from rlhf.training.ppo_trainer import check_first_ratio
 
-SIZES = {"vocab_size": 300}
-FAMILIES = {
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**SIZES, n_positions=64, n_embd=32, n_layer=2, n_head=2)),
-    "llama": lambda: LlamaForCausalLM(
-        LlamaConfig(**SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-    ),
-    "neox": lambda: GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            **SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
-        )
-    ),
-}
+FAMILIES = ("gpt2", "llama", "neox")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +22,11 @@ def words():
 
 
 @pytest.fixture(params=[(name, packs) for name in FAMILIES for packs in (True, False)], ids=str)
-def model(request):
+def model(request, families):
     """Each family as it is trained here, packed, and as a model that cannot be packed is."""
     name, packs = request.param
     torch.manual_seed(0)
-    model = FAMILIES[name]().eval()
+    model = families[name]().eval()
     return prepare(model) if packs else model
 
 
@@ -150,10 +131,10 @@ def test_a_reserved_cache_holds_what_a_growing_one_holds(model):
                 assert torch.allclose(found[row], model(torch.tensor([prompt])).logits[0, -1], atol=1e-5)
 
 
-def test_sampling_follows_the_distribution(words):
+def test_sampling_follows_the_distribution(words, families):
     """Frequencies of the first token against the model's own probabilities."""
     torch.manual_seed(0)
-    model = FAMILIES["neox"]().eval()
+    model = families["neox"]().eval()
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)  # far from uniform
         expected = model(input_ids=torch.tensor([[5, 6]])).logits[0, -1].softmax(-1)
@@ -210,11 +191,11 @@ def test_the_reward_is_read_at_the_last_real_token(model, words, tmp_path, side)
     assert found.tolist() == pytest.approx(alone, abs=1e-5)
 
 
-def test_transformers_alone_reads_the_same_reward_up_to_the_bias(words, tmp_path):
+def test_transformers_alone_reads_the_same_reward_up_to_the_bias(words, tmp_path, families):
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(0)
-    model = FAMILIES["neox"]()
+    model = families["neox"]()
     model.config.pad_token_id, model.config.eos_token_id = words.pad_token_id, words.eos_token_id
     rm = reward.from_policy(directories.save(model, words, tmp_path / "policy"))
     rm.model.config.reward_bias = 0.5

@@ -1,0 +1,66 @@
+"""Low-rank adapters (arXiv:2106.09685): W + (alpha/r)·B·A, where A and B are trained and W stays as it is.
+
+A trained model is written merged, so that what reads it need not know that there were adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+NAME = "default"  # of the adapter, as peft calls it
+
+
+def adapt(model: Any, rank: int | None) -> Any:
+    """Adapters of this rank (alpha = 2·rank) in every linear layer but the output head; None leaves the model as it is.
+
+    The model stays of its own class. A scalar head (`score`) is trained whole: it is one row. Returns the model.
+    """
+    if rank is None:
+        return model
+    head = model.get_output_embeddings() if hasattr(model, "lm_head") else getattr(model, "score", None)
+    targets = [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
+    inject_adapter_in_model(
+        LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=0.0,
+            target_modules=targets,
+            fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
+        ),
+        model,
+        adapter_name=NAME,
+    )
+    if hasattr(model, "score"):
+        model.score.requires_grad_(True)
+    return model
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's
+
+
+def trainable(model: nn.Module) -> Iterable[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def merged(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's weights with `state`'s adapters added in, under the names they have without adapters.
+
+    state: of the model, by name, or an average of it.
+    """
+    found = dict(state)
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        up, down = (found.pop(f"{name}.lora_{part}.{NAME}.weight") for part in "BA")
+        change = module.scaling[NAME] * (up.float() @ down.float())
+        weight = found[f"{name}.base_layer.weight"]
+        if getattr(module, "fan_in_fan_out", False):
+            change = change.T
+        found[f"{name}.base_layer.weight"] = weight.float() + change
+    return {name.replace(".base_layer.", "."): value for name, value in found.items()}
