@@ -60,9 +60,9 @@ def run(job: Job) -> dict[str, Any]:
     with trainer.engine.whole():
         if job.is_main:
             weights = trainer.engine.weights_of(trainer.policy)
-            for folder, state in (("model", weights), ("model/ema", trainer.ema.average)):
+            for name, state in (("model", weights), ("model/ema", trainer.ema.average)):
                 directories.save(
-                    trainer.policy, trainer.tokenizer, job.out / folder, state=merged(trainer.policy, state)
+                    trainer.policy, trainer.tokenizer, job.out / name, state=merged(trainer.policy, state)
                 )
     return {
         "iterations": iterations,
