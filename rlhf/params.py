@@ -254,6 +254,10 @@ class ComputeParams(Section):
     threads: int | None = Field(
         None, ge=1, description="CPU threads a process; null: cores divided by processes"
     )
+    activation_checkpointing: bool = Field(
+        False,
+        description="training keeps no activations inside a layer and computes them again: less memory, a third slower",
+    )
     checkpoint_seconds: float = Field(
         120.0,
         ge=0,

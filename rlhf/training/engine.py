@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rlhf import distributed
 from rlhf.params import ComputeParams
@@ -37,6 +38,10 @@ class Engine:
     ) -> None:
         distributed.start(compute)
         self.module, self.optimizer, self.max_grad_norm = module, optimizer, max_grad_norm
+        self.forgets_activations = compute.activation_checkpointing
+        if self.forgets_activations:
+            for model in (m for m in module.children() if isinstance(m, PreTrainedModel)):
+                model.activation_checkpointing_enable()
         self.deepspeed: Any = None
         self.masters: dict[nn.Parameter, Tensor] = {}
         if dtype == "bfloat16" and compute.launcher != "deepspeed":
@@ -60,6 +65,15 @@ class Engine:
                 model=module, optimizer=optimizer, config=settings
             )
             self.module = self.deepspeed.module
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """While weights are trained. Nothing here has dropout: training mode is what lets layers forget activations."""
+        self.module.train(self.forgets_activations)
+        try:
+            yield
+        finally:
+            self.module.eval()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return (self.deepspeed or self.module)(*args, **kwargs)

@@ -146,7 +146,8 @@ class PPOTrainer:
             advantages=trajectory.advantages,
         )
         sampled = time.time()
-        updates = self.update(trajectory)
+        with self.engine.training():
+            updates = self.update(trajectory)
         with self.engine.whole():
             self.ema.update(self.engine.weights_of(self.policy))
         figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}

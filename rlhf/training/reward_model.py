@@ -79,7 +79,8 @@ def run(job: Job) -> dict[str, Any]:
         batch = batches[step]
         for group in engine.optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))
-        seen = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
+        with engine.training():
+            seen = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
         if step % 5 == 0 or step + 1 == len(batches):
             job.log(step + 1, **distributed.mean(seen), learning_rate=engine.optimizer.param_groups[0]["lr"])
         if step + 1 < len(batches) and checkpoints.is_due():

@@ -107,7 +107,7 @@ def train_supervised(
         max_length=None,
         completion_only_loss=True,
         train_sampling_strategy="group_by_length",
-        gradient_checkpointing=False,
+        gradient_checkpointing=compute.activation_checkpointing,
         ddp_find_unused_parameters=False,
         bf16=False,
         use_cpu=not compute.uses_gpu(),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
@@ -389,3 +390,32 @@ def test_bfloat16_trains_masters_in_float32(world, tmp_path, stage):
     if stage == "ppo":
         lines = world.metrics(tmp_path)
         assert 1e-6 < lines[0]["first_ratio_error"] < 0.3, "bfloat16 is really on"
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "ppo"])
+def test_forgotten_activations_change_no_loss(world, tmp_path, monkeypatch, stage):
+    """compute.activation_checkpointing: layers run again in the backward pass, and the figures are the same."""
+    inputs = {
+        "sft": {"base": world.base, "curated": world.curated},
+        "reward_model": world.for_reward_model,
+        "ppo": world.for_ppo,
+    }[stage]
+    passes = Counter()
+    forward = LlamaMLP.forward
+
+    def counted(self, *args, **kwargs):
+        passes[name] += torch.is_grad_enabled()
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    losses = {}
+    for name in ("kept", "forgotten"):
+        world.run(stage, tmp_path / name, inputs, compute={"activation_checkpointing": name == "forgotten"})
+        losses[name] = [
+            value
+            for line in world.metrics(tmp_path / name)
+            for key, value in line.items()
+            if key.endswith("loss")
+        ]
+    assert passes["forgotten"] >= 1.5 * passes["kept"] > 0
+    assert losses["kept"] and losses["forgotten"] == pytest.approx(losses["kept"], abs=1e-5)
