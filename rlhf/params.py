@@ -34,7 +34,7 @@ class DataParams(Section):
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="share of users in the validation split")
     test_share: float = Field(0.10, gt=0, lt=0.5, description="share of users in the test split")
     ppo_share: float = Field(
-        0.55,
+        0.45,
         gt=0,
         lt=1,
         description="share of the training prompts that only PPO sees; the rest are the reward model's",
@@ -59,7 +59,7 @@ class BaseParams(Section):
     width: int = Field(192, ge=8)
     heads: int = Field(3, ge=1)
     context: int = Field(256, ge=16, description="tokens")
-    tokens: int = Field(3_600_000, ge=1, description="pretraining tokens seen")
+    tokens: int = Field(3_000_000, ge=1, description="pretraining tokens seen")
     batch_tokens: int = Field(3072, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
     lr_rest: float = Field(0.012, gt=0, description="AdamW, for embeddings and norms")
@@ -72,13 +72,13 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        5000,
+        8000,
         ge=1,
         description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )
-    lr: float = Field(1e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
+    lr: float = Field(3e-3, gt=0, description="peak; cosine to 10 %, no warm-up (paper, 1.3B: 9.65e-6)")
     lr_matrices: float | None = Field(
-        0.01,
+        0.02,
         gt=0,
         description="Muon, for matrices, in SFT and the RL start; null, or under DeepSpeed: AdamW at lr for all (paper)",
     )
@@ -86,7 +86,7 @@ class SFTParams(Section):
     dropout: float = Field(0.2, ge=0, lt=1, description="residual dropout, where the architecture has it")
     max_tokens: int = Field(256, ge=16, description="prompt and completion together")
     rl_start_epochs: int = Field(2, ge=1, description="paper: 2")
-    rl_start_lr: float = Field(1e-3, gt=0, description="paper, 1.3B: 5e-6")
+    rl_start_lr: float = Field(3e-3, gt=0, description="paper, 1.3B: 5e-6")
     rl_start_pretraining_share: float = Field(
         0.10, ge=0, lt=1, description="share of pretraining rows mixed in (paper: 0.10)"
     )
@@ -104,7 +104,7 @@ class ComparisonsParams(Section):
         "simulated", description="who ranks: simulated labelers, or people through a file"
     )
     k: int = Field(4, ge=2, le=16, description="completions a prompt (paper: 4 to 9)")
-    prompts: int = Field(2000, ge=1, description="prompts ranked a round")
+    prompts: int = Field(3000, ge=1, description="prompts ranked a round")
     policy_share: float = Field(
         0.75,
         ge=0,
