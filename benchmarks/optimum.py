@@ -22,7 +22,6 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 from rlhf.params import ComputeParams, PPOParams
 from rlhf.training.ppo_trainer import PPOTrainer
 
-TOKENS, LENGTH = 5, 3  # 125 sequences
 PROMPT = [0]
 #: nothing ends a response but its length
 WORDS = SimpleNamespace(pad_token_id=0, eos_token_id=-1, decode=lambda ids, skip_special_tokens: "")
@@ -31,10 +30,10 @@ WORDS = SimpleNamespace(pad_token_id=0, eos_token_id=-1, decode=lambda ids, skip
 class Task:
     """A reference policy and a reward for every sequence, both drawn by the seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, tokens: int, length: int) -> None:
         torch.manual_seed(seed)
-        self.sequences = torch.tensor(list(itertools.product(range(TOKENS), repeat=LENGTH)))
-        self.reference = GPT2LMHeadModel(_architecture()).eval()
+        self.sequences = torch.tensor(list(itertools.product(range(tokens), repeat=length)))
+        self.reference = GPT2LMHeadModel(_architecture(tokens, length)).eval()
         with torch.no_grad():
             self.reference.get_output_embeddings().weight.mul_(2.0)  # probabilities of 0.1 to 0.4 a token
         self.log_reference = self.log_probabilities(self.reference)
@@ -46,7 +45,7 @@ class Task:
 
     @torch.no_grad()
     def log_probabilities(self, model: GPT2LMHeadModel) -> Tensor:
-        """[TOKENS ** LENGTH] log π(y) of every sequence."""
+        """[tokens ** length] log π(y) of every sequence."""
         prompt = torch.tensor(PROMPT).expand(len(self.sequences), -1)
         logits = model(torch.cat([prompt, self.sequences], dim=1)).logits[:, len(PROMPT) - 1 : -1]
         return logits.log_softmax(-1).gather(2, self.sequences[:, :, None]).sum((1, 2))
@@ -64,9 +63,18 @@ class Task:
         return (self.objective(log_policy, beta) - start) / (self.optimum(beta) - start)
 
 
-def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr: float = 1e-3) -> float:
-    """Share of the optimum that PPO reaches on the seed's task."""
-    task = Task(seed)
+def solve(
+    seed: int,
+    beta: float,
+    *,
+    tokens: int = 5,
+    length: int = 3,
+    iterations: int = 300,
+    batch: int = 256,
+    lr: float = 1e-3,
+) -> float:
+    """Share of the optimum that PPO reaches on the seed's task of tokens ** length sequences."""
+    task = Task(seed, tokens, length)
     params = PPOParams(
         batch=batch,
         minibatch=batch,
@@ -77,10 +85,10 @@ def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr
         ptx_coef=0.0,
         value_clip=None,
         lam=1.0,
-        max_new_tokens=LENGTH,
+        max_new_tokens=length,
         reward_scale="none",
     )
-    value = GPT2ForSequenceClassification(_architecture()).eval()
+    value = GPT2ForSequenceClassification(_architecture(tokens, length)).eval()
     trainer = PPOTrainer(
         copy.deepcopy(task.reference),
         value,
@@ -93,16 +101,19 @@ def solve(seed: int, beta: float, *, iterations: int = 300, batch: int = 256, lr
     )
     for iteration in range(iterations):
         decay = min(1.0, 2.0 * (1.0 - iteration / iterations))  # the last half anneals: what is left is noise
+        # β falls from 1 to its value: at a low one from the start, PPO would drop a first token for the mean of what
+        # follows it before it has found the best that follows it.
+        trainer.kl_coef = max(beta, beta ** (iteration / (0.6 * iterations)))
         trainer.params = params.model_copy(update={"lr": lr * decay, "value_lr": 3 * lr * decay})
         trainer.iterate(iteration, [PROMPT] * batch)
     return task.share_of_optimum(task.log_probabilities(trainer.policy), beta)
 
 
-def _architecture() -> GPT2Config:
+def _architecture(tokens: int, length: int) -> GPT2Config:
     """Positions are learnt: under rotary ones, [0] and [0, 0] would look the same to a model, and π* be out of its reach."""
     return GPT2Config(
-        vocab_size=TOKENS,
-        n_positions=len(PROMPT) + LENGTH,
+        vocab_size=tokens,
+        n_positions=len(PROMPT) + length,
         n_embd=64,
         n_layer=2,
         n_head=2,
