@@ -153,7 +153,7 @@ class PPOParams(Section):
     )
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
-    kl_coef: float = Field(0.22, ge=0, description="beta, per token (paper: 0.02)")
+    kl_coef: float = Field(0.18, ge=0, description="beta, per token (paper: 0.02)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"
     )
@@ -162,7 +162,7 @@ class PPOParams(Section):
     )
     kl_horizon: int = Field(10_000, ge=1, description="episodes over which an adapted beta moves")
     ptx_coef: float = Field(
-        2.0,
+        1.0,
         ge=0,
         description="gamma: times the mean NLL a pretraining token (docs/algorithm.md relates it to the paper's 27.8)",
     )
