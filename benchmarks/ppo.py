@@ -177,7 +177,7 @@ def work(name: str, device: str, dtype: str) -> None:
     from rlhf.models.packed import prepare
     from rlhf.models.reward import RewardModel, score_rows
     from rlhf.params import ComputeParams, PPOParams
-    from rlhf.training import rollouts
+    from rlhf.sampling.sampler import TorchSampler
     from rlhf.training.ppo_trainer import PPOTrainer
 
     torch.set_num_threads(1)
@@ -186,15 +186,14 @@ def work(name: str, device: str, dtype: str) -> None:
     words = SimpleNamespace(pad_token_id=PAD, eos_token_id=EOS, decode=lambda ids, skip_special_tokens: "")
     rm = RewardModel(made["reward"], words)
     marks: dict[str, float] = {}
-    sample = rollouts.sample_ids
 
-    def timed_sampling(*args: Any, **named: Any) -> Any:
-        marks["start"] = clock()
-        found = sample(*args, **named)
-        marks["generated"] = clock()
-        return found
+    class TimedSampler(TorchSampler):
+        def sample(self, prompts: list[list[int]], *, seed: int) -> Any:
+            marks["start"] = clock()
+            found = super().sample(prompts, seed=seed)
+            marks["generated"] = clock()
+            return found
 
-    rollouts.sample_ids = timed_sampling
     params = PPOParams(
         batch=load.episodes,
         minibatch=load.minibatch,
@@ -224,6 +223,7 @@ def work(name: str, device: str, dtype: str) -> None:
         words,
         params,
         ComputeParams(launcher="inline", device="cpu" if device == "cpu" else "cuda"),
+        sampler=TimedSampler(words, params),
     )
     queue = workloads.prompts(load, 16 * load.episodes)
     for turn, _ in enumerate(sys.stdin):

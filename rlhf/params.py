@@ -72,7 +72,7 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        8000,
+        5500,
         ge=1,
         description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )
@@ -136,6 +136,12 @@ class RewardModelParams(Section):
         None,
         ge=1,
         description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
+    )
+    held_out_share: float = Field(
+        0.0,
+        ge=0,
+        lt=0.9,
+        description="share of the rankings kept for a second reward model, which watches PPO for an exploited reward; 0: none",
     )
     bias_demonstrations: int = Field(
         1000, ge=1, description="demonstrations that score 0 on average once the bias is set, at most"

@@ -6,6 +6,7 @@ The method is in ppo_trainer.py. The value model starts from the reward model.
 from __future__ import annotations
 
 import json
+import logging
 import random
 from functools import partial
 from typing import Any
@@ -20,14 +21,17 @@ from rlhf.jobs import Job
 from rlhf.models import directories, reward
 from rlhf.objectives.kl import k1
 from rlhf.params import PPOParams
-from rlhf.sampling.engine import Completion, sample_ids
+from rlhf.sampling.engine import Completion
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import mine
+from rlhf.training.hacking import alarm
 from rlhf.training.lora import adapt, merged
 from rlhf.training.ppo_trainer import PPOTrainer
 from rlhf.training.pretraining import pack
 from rlhf.training.progress import progress
-from rlhf.training.rollouts import Trajectory
+from rlhf.training.rollouts import Score, Trajectory
+
+log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.params.seed)
     trainer, queue = prepare(job)
     checkpoints, iterations, figures = Checkpoints.of(job), max(1, params.episodes // params.batch), {}
-    done = 0
+    done, warned = 0, False
     if found := checkpoints.latest():
         done, state, folder = found
         trainer.restore(state["trainer"], folder)
@@ -52,6 +56,9 @@ def run(job: Job) -> dict[str, Any]:
         batch = mine(queue[iteration * params.batch : (iteration + 1) * params.batch])
         figures, trajectory, completions = trainer.iterate(iteration, batch)
         job.log(iteration + 1, **figures)
+        if (sentence := alarm(figures)) and not warned and job.is_main:
+            warned = True
+            log.warning("PPO iteration %d: %s", iteration + 1, sentence)
         if job.is_main:
             keep_episodes(job, iteration + 1, trajectory, completions, trainer.tokenizer)
         if iteration + 1 < iterations and checkpoints.is_due():
@@ -65,6 +72,7 @@ def run(job: Job) -> dict[str, Any]:
                     trainer.policy, trainer.tokenizer, job.out / name, state=merged(trainer.policy, state)
                 )
     return {
+        "hacking_alarm": float(alarm(figures) is not None),
         "iterations": iterations,
         "episodes": iterations * params.batch,
         "reward_scale": trainer.scale,
@@ -102,8 +110,19 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         compute,
         pretraining=pack(tokenizer, texts, params.ptx_tokens) if texts is not None else None,
         seed=job.params.seed,
+        held_out_score=held_out_score(job, device),
     )
     return trainer, prompt_queue(job, tokenizer, params)
+
+
+def held_out_score(job: Job, device: torch.device) -> Score | None:
+    """The rewards of the model that was trained on held-out rankings, if there is one (reward_model.held_out_share)."""
+    folder = job.path("reward_model") / "held_out"
+    if not folder.is_dir():
+        return None
+    rm = reward.load_reward_model(folder)
+    rm.model.to(device, getattr(torch, job.params.ppo.dtype)).eval()
+    return partial(reward.score_rows, rm)
 
 
 def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]:
@@ -124,15 +143,8 @@ def reward_scale(trainer: PPOTrainer, prompt_ids: list[list[int]]) -> float:
     params = trainer.params
     if params.reward_scale == "none":
         return 1.0
-    completions = sample_ids(
-        trainer.policy,
-        trainer.tokenizer,
-        prompt_ids,
-        max_new_tokens=params.max_new_tokens,
-        temperature=params.temperature,
-        seed=trainer.seed,
-        stop=params.stop,
-    )
+    trainer.sampler.take_weights(trainer.policy)
+    completions = trainer.sampler.sample(prompt_ids, seed=trainer.seed)
     scores = torch.tensor(trainer.score(prompt_ids, [c.ids for c in completions]))
     return max(1e-3, float(scores.std()))
 

@@ -28,9 +28,11 @@ from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, 
 from rlhf.objectives.ptx import ptx_loss
 from rlhf.params import ComputeParams, PPOParams
 from rlhf.sampling.engine import Completion
+from rlhf.sampling.sampler import Sampler, TorchSampler
 from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine
 from rlhf.training.finite import require_finite
+from rlhf.training.hacking import Watch
 from rlhf.training.lora import trainable
 from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
@@ -69,8 +71,9 @@ class PPOTrainer:
     """Policy and value model, what they are trained towards, and where training stands.
 
     score(prompts, responses): a reward a row, as it stands; it is divided by `scale`. pretraining: [N, T] token
-    ids, or None where there is no pretraining term. Models are on their device and in evaluation mode: PPO has
-    no dropout.
+    ids, or None where there is no pretraining term. sampler: what writes the episodes; our own engine by default.
+    held_out_score: of a reward model that the policy is not trained towards, to be logged beside the other.
+    Models are on their device and in evaluation mode: PPO has no dropout.
     """
 
     def __init__(
@@ -86,11 +89,15 @@ class PPOTrainer:
         pretraining: np.ndarray | None = None,
         scale: float = 1.0,
         seed: int = 0,
+        sampler: Sampler | None = None,
+        held_out_score: Score | None = None,
     ) -> None:
         distributed.share(params.minibatch, "ppo.minibatch")
         self.policy, self.value, self.reference = policy, value, reference
         self.score, self.tokenizer, self.params = score, tokenizer, params
         self.pretraining, self.scale, self.seed = pretraining, scale, seed
+        self.sampler = sampler or TorchSampler(tokenizer, params)
+        self.held_out_score, self.watch = held_out_score, Watch()
         self.kl_coef = params.kl_coef
         optimizer = torch.optim.AdamW(
             [
@@ -126,6 +133,7 @@ class PPOTrainer:
             group["lr"] = peak * warmup_from_tenth(iteration, self.params.warmup)
         with self.engine.whole():
             trajectory, completions = collect(
+                self.sampler,
                 self.policy,
                 self.value,
                 self.reference,
@@ -151,6 +159,10 @@ class PPOTrainer:
         with self.engine.whole():
             self.ema.update(self.engine.weights_of(self.policy))
         figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
+        if self.held_out_score is not None:
+            held_out = self.held_out_score(prompts, [completion.ids for completion in completions])
+            seen = self.watch.see(trajectory.raw_scores.tolist(), held_out)
+            figures |= distributed.mean({"reward_correlation": 0.0} | seen)
         if self.params.kl_target is not None:
             self.kl_coef = adapted_coefficient(
                 self.kl_coef,
@@ -219,6 +231,7 @@ class PPOTrainer:
             "scale": self.scale,
             "kl_coef": self.kl_coef,
             "draw": self.draw.bit_generator.state,
+            "watch": self.watch.state(),
         }
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
@@ -229,6 +242,7 @@ class PPOTrainer:
         }
         self.scale, self.kl_coef = state["scale"], state["kl_coef"]
         self.draw.bit_generator.state = state["draw"]
+        self.watch.restore(state["watch"])
 
     def _sampling_seed(self, iteration: int) -> int:
         """Another for each iteration and process."""
@@ -269,6 +283,7 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
         "kl": float(kl.mean()),
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
+        "sampler_error": trajectory.sampler_error,
         "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
     }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -50,17 +52,41 @@ class Scorer(nn.Module):
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Stage `reward_model`: out/model is a sequence classifier with `reward_bias` in its config."""
-    params, compute = job.params.reward_model, job.params.compute
-    device = distributed.start(compute)
+    """Stage `reward_model`: out/model is a sequence classifier with `reward_bias` in its config.
+
+    With reward_model.held_out_share, out/model/held_out is another, trained on the rankings that were kept from the first.
+    """
+    params = job.params.reward_model
+    device = distributed.start(job.params.compute)
     distributed.share(params.batch, "reward_model.batch")
-    torch.manual_seed(job.params.seed)
-    rm = reward.from_policy(job.path("base"), seed=job.params.seed)
-    train, valid = load_comparisons(job, rm.tokenizer, params.max_tokens)
-    if not train:
+    tokenizer = directories.load_tokenizer(job.path("base"))
+    train, valid = load_comparisons(job, tokenizer, params.max_tokens)
+    kept = round(params.held_out_share * len(train))
+    shuffled = random.Random(f"held out {job.params.seed}").sample(train, len(train)) if kept else train
+    if len(shuffled) == kept:
         raise ValueError(
             "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
         )
+    figures = fit(job, shuffled[kept:], valid, device, "reward model")
+    if kept:
+        watching = replace(job, out=job.out / "held-out")
+        watching.out.mkdir(exist_ok=True)
+        accuracy = fit(watching, shuffled[:kept], valid, device, "held-out reward model").get("accuracy")
+        figures |= {"held_out_comparisons": kept} | ({"held_out_accuracy": accuracy} if accuracy else {})
+        if job.is_main:
+            shutil.rmtree(job.out / "model" / "held_out", ignore_errors=True)
+            shutil.move(watching.out / "model", job.out / "model" / "held_out")
+        distributed.barrier()
+    return figures
+
+
+def fit(
+    job: Job, train: list[Ranked], valid: list[Ranked], device: torch.device, label: str
+) -> dict[str, Any]:
+    """Train one model on these rankings, from checkpoint to checkpoint, into out/model. Returns its figures."""
+    params, compute = job.params.reward_model, job.params.compute
+    torch.manual_seed(job.params.seed)
+    rm = reward.from_policy(job.path("base"), seed=job.params.seed)
     scorer = Scorer(adapt(rm.model, params.lora_rank).to(device))
     scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(trainable(scorer), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
@@ -75,7 +101,7 @@ def run(job: Job) -> dict[str, Any]:
         set_random_state(state["random"])
     if job.is_main:
         cut_log(job.out / "metrics.jsonl", "step", done)
-    for step in progress(range(done, len(batches)), "reward model", job.is_main):
+    for step in progress(range(done, len(batches)), label, job.is_main):
         batch = batches[step]
         for group in engine.optimizer.param_groups:
             group["lr"] = params.lr * cosine_to_tenth(step, len(batches))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ from rlhf.objectives.kl import ESTIMATORS
 from rlhf.objectives.masked import whiten_with
 from rlhf.objectives.ppo import token_rewards
 from rlhf.params import PPOParams
-from rlhf.sampling.engine import Completion, sample_ids
+from rlhf.sampling.engine import Completion
+from rlhf.sampling.sampler import Sampler, disagreement
 
 #: (prompts, responses), as token ids -> a reward a row
 Score = Callable[[list[list[int]], list[list[int]]], Sequence[float]]
@@ -36,10 +38,12 @@ class Trajectory(NamedTuple):
     scores: Tensor  # [B] reward model, scaled, missing-EOS penalty taken off
     raw_scores: Tensor  # [B] reward model as it stands
     ended: Tensor  # [B] bool
+    sampler_error: float = 0.0  # nats: how far the sampler's log-probabilities are from the trainer's
 
 
 @torch.no_grad()
 def collect(
+    sampler: Sampler,
     policy: Any,
     value: Any,
     reference: Any,
@@ -52,28 +56,25 @@ def collect(
     scale: float,
     seed: int,
 ) -> tuple[Trajectory, list[Completion]]:
-    """One episode a prompt: sample from `policy`, `score`, charge the KL to `reference` per token.
+    """One episode a prompt: drawn by `sampler` from `policy`, scored, its KL to `reference` charged per token.
 
     kl_coef: β as it stands now; scale: what the reward is divided by (1 where ppo.reward_scale is none).
     """
-    completions = sample_ids(
-        policy,
-        tokenizer,
-        prompts,
-        max_new_tokens=params.max_new_tokens,
-        temperature=params.temperature,
-        seed=seed,
-        stop=params.stop,
-    )
+    sampler.take_weights(policy)
+    completions = sampler.sample(prompts, seed=seed)
     responses = [c.ids for c in completions]
     batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)
     raw = torch.tensor(score(prompts, responses), dtype=torch.float32, device=policy.device)
     ended = torch.tensor([c.ended for c in completions], device=policy.device)
     scores = raw / scale - params.missing_eos_penalty * ~ended
-    reference_rows = response_logprobs(
-        reference, prompts, responses, pad_id=tokenizer.pad_token_id, temperature=params.temperature
-    )
-    logprobs = _place([c.logprobs for c in completions], batch)
+    compute = partial(response_logprobs, pad_id=tokenizer.pad_token_id, temperature=params.temperature)
+    reference_rows = compute(reference, prompts, responses)
+    policy_rows = [c.logprobs for c in completions]
+    error = 0.0
+    if not sampler.is_exact:
+        policy_rows = compute(policy, prompts, responses)
+        error = disagreement(completions, policy_rows)
+    logprobs = _place(policy_rows, batch)
     reference_logprobs = _place(reference_rows, batch)
     values = response_values(value, batch)
     charged = ESTIMATORS[params.kl_estimator](logprobs, reference_logprobs)
@@ -85,7 +86,7 @@ def collect(
     if params.whiten_advantages:
         advantages = whiten_together(advantages, batch.is_response)
     return Trajectory(
-        batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended
+        batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended, error
     ), completions
 
 
@@ -122,8 +123,10 @@ def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:
     """The given episodes, cut to their longest."""
     width = int(trajectory.batch.is_real[rows].sum(1).max())
     batch = Batch(*(tensor[rows, :width] for tensor in trajectory.batch))
-    cut = [tensor[rows, :width] for tensor in trajectory[1:6]]
-    return Trajectory(batch, *cut, *(tensor[rows] for tensor in trajectory[6:]))
+    of_tokens = ("logprobs", "reference_logprobs", "values", "advantages", "returns")
+    cut = {name: getattr(trajectory, name)[rows, :width] for name in of_tokens}
+    kept = {name: getattr(trajectory, name)[rows] for name in ("scores", "raw_scores", "ended")}
+    return trajectory._replace(batch=batch, **cut, **kept)
 
 
 def _place(rows: list[Tensor], batch: Batch) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from rlhf.models import directories, packed, reward, tokenizer
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
+from rlhf.sampling.sampler import TorchSampler
 from rlhf.training import ppo_trainer, reward_model, rl_start, rollouts, sft
 from rlhf.training.engine import Engine
 
@@ -340,6 +343,7 @@ def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
     ).ppo
     prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")]
     found, completions = rollouts.collect(
+        TorchSampler(words, params),
         policy,
         rm.model,
         reference,
@@ -360,6 +364,61 @@ def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
     penalties = [0.0 if c.ended else 1.0 for c in completions]
     expected = [score / 2.0 - penalty for score, penalty in zip(alone, penalties, strict=True)]
     assert found.scores.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+class Elsewhere:
+    """An engine with a copy of the weights of its own, and log-probabilities that are a little off."""
+
+    is_exact = False
+
+    def __init__(self, tokenizer, params, error=0.01):
+        self.inner, self.error, self.copies = TorchSampler(tokenizer, params), error, []
+
+    def take_weights(self, policy):
+        self.copies.append(copy.deepcopy(policy))
+        self.inner.take_weights(self.copies[-1])
+
+    def sample(self, prompts, *, seed):
+        found = self.inner.sample(prompts, seed=seed)
+        for completion in found:
+            completion.logprobs += self.error
+        return found
+
+
+def test_an_engine_that_runs_elsewhere_takes_the_weights_and_is_checked(world):
+    """Its log-probabilities are logged and not used: the update is the one of our own engine."""
+    figures, weights_after = {}, {}
+    for name in ("own", "elsewhere"):
+        params = world.params(ppo={"kl_coef": 0.1, "batch": 8, "minibatch": 4, "ptx_coef": 0.0})
+        policy, words = directories.load_policy(world.rl_start)
+        reference, _ = directories.load_policy(world.rl_start)
+        rm, value = (reward.load_reward_model(world.reward_model) for _ in range(2))
+        for model in (policy, reference, rm.model, value.model):
+            model.eval()
+        sampler = Elsewhere(words, params.ppo) if name == "elsewhere" else None
+        trainer = ppo_trainer.PPOTrainer(
+            policy,
+            value.model,
+            reference,
+            partial(reward.score_rows, rm),
+            words,
+            params.ppo,
+            params.compute,
+            sampler=sampler,
+        )
+        asked = [
+            encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")[:8]
+        ]
+        figures[name] = [trainer.iterate(iteration, asked)[0] for iteration in range(2)]
+        weights_after[name] = policy.state_dict()
+        if sampler is not None:
+            before, after = (c.state_dict()["model.norm.weight"] for c in sampler.copies)
+            assert not torch.equal(before, after)  # new weights before each iteration
+    assert [f["sampler_error"] for f in figures["own"]] == [0.0, 0.0]
+    assert [f["sampler_error"] for f in figures["elsewhere"]] == pytest.approx([0.01, 0.01], abs=1e-4)
+    assert all(f["first_ratio_error"] < 1e-5 for f in figures["elsewhere"])
+    for name, value in weights_after["own"].items():
+        assert torch.allclose(weights_after["elsewhere"][name], value, atol=1e-4)
 
 
 def test_a_reward_model_with_another_vocabulary_is_refused(world, tmp_path):

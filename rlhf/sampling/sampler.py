@@ -1,0 +1,63 @@
+"""What PPO asks of the engine that writes its episodes: ours, or one that holds a copy of the weights of its own.
+
+An engine that runs elsewhere (vLLM, say) implements the same two methods: `take_weights` copies the policy's weights to
+it, once an iteration, and `sample` draws from them. Its log-probabilities come from other kernels; with `is_exact` False
+the trainer computes them again, so that the first ratio is 1, and logs how far the engine's were (`sampler_error`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rlhf.params import PPOParams
+from rlhf.sampling.engine import Completion, sample_ids
+
+
+class Sampler(Protocol):
+    #: True where its log-probabilities are those that the trainer would compute
+    is_exact: bool
+
+    def take_weights(self, policy: Any) -> None:
+        """From now on, draw from `policy` as it is. Every process calls it, with all weights in place."""
+
+    def sample(self, prompts: list[list[int]], *, seed: int) -> list[Completion]:
+        """One completion a prompt of this process, with log π of each of its tokens at the sampling temperature."""
+
+
+class TorchSampler:
+    """The engine of rlhf/sampling/engine.py, on the trainer's own weights."""
+
+    is_exact = True
+
+    def __init__(self, tokenizer: Any, params: PPOParams) -> None:
+        self.tokenizer, self.params, self.policy = tokenizer, params, None
+
+    def take_weights(self, policy: Any) -> None:
+        self.policy = policy
+
+    def sample(self, prompts: list[list[int]], *, seed: int) -> list[Completion]:
+        return sample_ids(
+            self.policy,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=self.params.max_new_tokens,
+            temperature=self.params.temperature,
+            seed=seed,
+            stop=self.params.stop,
+        )
+
+
+def disagreement(completions: list[Completion], recomputed: list[Tensor]) -> float:
+    """The largest |log π of the engine - log π of the trainer| over all sampled tokens, nats.
+
+    recomputed: [len(completion.ids)] a row, from `models.policy.response_logprobs`.
+    """
+    errors = [
+        (completion.logprobs.cpu() - own.cpu()).abs().max()
+        for completion, own in zip(completions, recomputed, strict=True)
+        if len(own)
+    ]
+    return float(torch.stack(errors).max()) if errors else 0.0
