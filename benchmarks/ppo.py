@@ -31,6 +31,14 @@ PHASES = ("generate", "score", "update")
 
 def main() -> None:
     options = arguments()
+    if options.workload == "smollm2":
+        from benchmarks import pretrained
+
+        found = pretrained.measure("bfloat16" if options.bf16 else "float32", options.iterations)
+        print(pretrained.table(found))
+        if options.json:
+            print(json.dumps(found))
+        return
     if options.worker:
         work(options.workload, options.device, options.dtype)
         return
@@ -41,18 +49,18 @@ def main() -> None:
         runs["trl_fp32"] = peer(options, "no")
         if options.bf16:
             runs["trl_bf16"] = peer(options, "bf16")
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     rates = []
     for turn in range(1 + options.iterations):
         for name, process in runs.items():
             record = one(process)
             if turn:  # the first warms up
-                found[name].append(record)
+                records[name].append(record)
         rates.append(matmul_rate(options.device, WORKLOADS[options.workload].width))
     for process in runs.values():
         process.stdin.close()
         process.wait(timeout=60)
-    report = summary(options.workload, found, statistics.median(rates))
+    report = summary(options.workload, records, statistics.median(rates))
     print(table(report))
     if options.json:
         print(json.dumps(report))
@@ -242,14 +250,14 @@ def work(name: str, device: str, dtype: str) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workload", choices=WORKLOADS, default="W1")
+    parser.add_argument("--workload", choices=(*WORKLOADS, "smollm2"), default="W1")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--peer", help="python of TRL 1.9.2's environment; without it ours and the floor alone"
     )
     parser.add_argument("--iterations", type=int, default=5, help="measured ones, after one that warms up")
     parser.add_argument("--quick", action="store_true", help="two iterations")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 beside float32")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 beside float32; smollm2: instead of it")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--dtype", default="float32", help=argparse.SUPPRESS)

@@ -1,0 +1,55 @@
+"""The benchmarks run: the same code as in full, at a size that takes seconds. What they measure is not tested."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import long_run
+
+
+@pytest.mark.parametrize("precision", [[], ["--bf16"]], ids=["fp32", "bf16"])
+def test_an_iteration_of_ppo_against_the_floor(pytestconfig, precision):
+    command = [sys.executable, "-m", "benchmarks.ppo", "--workload", "tiny", "--quick", "--json", *precision]
+    done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    ours = found["seconds"]["ours_bf16" if precision else "ours_fp32"]
+    assert ours["iteration"] >= max(ours["generate"], ours["score"], ours["update"]) > 0
+    assert found["over_floor_fp32"] > 1.0
+    assert (
+        32 * (4 + 1) <= found["useful_tokens"]["ours_fp32"] <= 32 * (8 + 8)
+    )  # 32 episodes, prompts of 4 to 8
+
+
+def lines(**last):
+    calm = {
+        "reward": 0.0,
+        "kl": 1.0,
+        "entropy": 3.0,
+        "length": 30.0,
+        "eos_rate": 0.9,
+        "explained_variance": 0.8,
+    }
+    return [{**calm, **(last if step >= 6 else {}), "time": 10.0 * step} for step in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("last", "verdict"),
+    [
+        ({"reward": 1.0}, None),
+        ({"reward": -1.0}, "the reward fell"),
+        ({"kl": 99.0}, "the KL is 99.0"),
+        ({"entropy": 0.1}, "the entropy is 0.10"),
+        ({"length": 1.0}, "answers have 1.0 tokens"),
+    ],
+)
+def test_a_long_run_is_summed_up_by_quarter(last, verdict):
+    memory = [(step * 1.0, 2.0 if step < 30 else 2.1) for step in range(80)]
+    found = long_run.summary(lines(**last), memory)
+    assert found["memory_growth"] == pytest.approx(0.05)
+    assert found["reward"] == [0.0, 0.0, 0.0, last.get("reward", 0.0)]
+    assert (found["collapsed"] or "").startswith(verdict or "") and (found["collapsed"] is None) == (
+        verdict is None
+    )
