@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 NAME = "default"  # of the adapter, as peft calls it
@@ -22,6 +20,11 @@ def adapt(model: Any, rank: int | None) -> Any:
     """
     if rank is None:
         return model
+    from peft import (
+        LoraConfig,
+        inject_adapter_in_model,
+    )  # seconds to import, which no other job needs to spend
+
     head = model.get_output_embeddings() if hasattr(model, "lm_head") else getattr(model, "score", None)
     targets = [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
     inject_adapter_in_model(
@@ -55,7 +58,7 @@ def merged(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = dict(state)
     for name, module in model.named_modules():
-        if not isinstance(module, LoraLayer):
+        if not hasattr(module, "lora_A"):
             continue
         up, down = (found.pop(f"{name}.lora_{part}.{NAME}.weight") for part in "BA")
         change = module.scaling[NAME] * (up.float() @ down.float())

@@ -9,14 +9,13 @@ import pytest
 from benchmarks import long_run
 
 
-@pytest.mark.parametrize("precision", [[], ["--bf16"]], ids=["fp32", "bf16"])
-def test_an_iteration_of_ppo_against_the_floor(pytestconfig, precision):
-    command = [sys.executable, "-m", "benchmarks.ppo", "--workload", "tiny", "--quick", "--json", *precision]
+def test_an_iteration_of_ppo_against_the_floor(pytestconfig):
+    command = [sys.executable, "-m", "benchmarks.ppo", "--workload", "tiny", "--quick", "--json", "--bf16"]
     done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    ours = found["seconds"]["ours_bf16" if precision else "ours_fp32"]
-    assert ours["iteration"] >= max(ours["generate"], ours["score"], ours["update"]) > 0
+    for ours in found["seconds"].values():
+        assert ours["iteration"] >= max(ours["generate"], ours["score"], ours["update"]) > 0
     assert found["over_floor_fp32"] > 1.0
     assert (
         32 * (4 + 1) <= found["useful_tokens"]["ours_fp32"] <= 32 * (8 + 8)
