@@ -114,10 +114,8 @@ class Engine:
         self.module.to(torch.bfloat16)
 
     def weights_of(self, module: nn.Module) -> dict[str, Tensor]:
-        """The state of a part of the module, in float32 where there are masters."""
+        """The state of a part of the module, in float32: the masters, where there are any."""
         state = module.state_dict(keep_vars=True)
-        if not self.masters:
-            return {name: value.detach() for name, value in state.items()}
         return {name: self.masters.get(value, value).detach().float() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A trained model is written merged, so that what reads it need not know that ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,12 +20,10 @@ def adapt(model: Any, rank: int | None) -> Any:
     """
     if rank is None:
         return model
-    from peft import (
-        LoraConfig,
-        inject_adapter_in_model,
-    )  # seconds to import, which no other job needs to spend
+    # Seconds to import, which no other job needs to spend.
+    from peft import LoraConfig, inject_adapter_in_model
 
-    head = model.get_output_embeddings() if hasattr(model, "lm_head") else getattr(model, "score", None)
+    head = model.score if hasattr(model, "score") else model.get_output_embeddings()
     targets = [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
     inject_adapter_in_model(
         LoraConfig(
@@ -47,7 +45,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's
 
 
-def trainable(model: nn.Module) -> Iterable[nn.Parameter]:
+def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

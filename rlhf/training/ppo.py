@@ -71,8 +71,9 @@ def run(job: Job) -> dict[str, Any]:
                 directories.save(
                     trainer.policy, trainer.tokenizer, job.out / name, state=merged(trainer.policy, state)
                 )
+    watched = {"hacking_alarm": float(alarm(figures) is not None)} if trainer.held_out_score else {}
     return {
-        "hacking_alarm": float(alarm(figures) is not None),
+        **watched,
         "iterations": iterations,
         "episodes": iterations * params.batch,
         "reward_scale": trainer.scale,

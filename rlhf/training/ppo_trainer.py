@@ -108,7 +108,6 @@ class PPOTrainer:
             eps=1e-5,
             weight_decay=0.0,
         )
-        self.ema = EMA(policy.state_dict(), params.ema)  # before ZeRO-3 takes the weights apart
         self.engine = Engine(
             PolicyAndValue(policy, value),
             optimizer,
@@ -116,6 +115,8 @@ class PPOTrainer:
             max_grad_norm=params.max_grad_norm,
             dtype=params.dtype,
         )
+        with self.engine.whole():
+            self.ema = EMA(self.engine.weights_of(policy), params.ema)
         self.reference.to(getattr(torch, params.dtype))
         self.draw = np.random.default_rng([seed, distributed.rank()])
 
