@@ -21,9 +21,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers import models as tokenizer_models
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 from benchmarks import workloads
@@ -134,11 +132,7 @@ def trainer_of(model: Any, rankings: list[Ranked], folder: str) -> RewardTrainer
         )
         if high < low
     ]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(tokenizer_models.WordLevel({"[pad]": PAD, "[end]": EOS}, "[pad]")),
-        pad_token="[pad]",
-        eos_token="[end]",
-    )
+    tokenizer = workloads.tokenizer(padding_side="right")
     rows = Dataset.from_list(pairs)
     config = RewardConfig(
         output_dir=folder,

@@ -1,6 +1,6 @@
 """The workloads of benchmarks.ppo: random GPT-2 models and prompts, the same for us and for TRL.
 
-Imported in TRL's own environment too: torch and transformers alone.
+Imported in TRL's own environment too: torch, transformers and its tokenizers alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 PAD, EOS, FIRST_WORD = 0, 1, 2
 END_PROBABILITY = 1 / 32  # of EOS at a step
@@ -80,6 +87,16 @@ def prompts(load: Workload, count: int, seed: int = 0) -> list[list[int]]:
         [draw.randrange(FIRST_WORD, load.vocabulary) for _ in range(draw.randint(*load.prompt_tokens))]
         for _ in range(count)
     ]
+
+
+def tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
+    """What TRL's trainers ask for: it knows padding and the end."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"[pad]": PAD, "[end]": EOS}, "[pad]")),
+        pad_token="[pad]",
+        eos_token="[end]",
+        padding_side=padding_side,
+    )
 
 
 def floor_flops(load: Workload, prompt_tokens: list[int], response_tokens: list[int]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,21 @@ Share = Field(ge=0.0, le=1.0)
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Dtype = Annotated[
+    Literal["float32", "bfloat16"],
+    Field(
+        description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone"
+    ),
+]
+LoraRank = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
+    ),
+]
 
 
 class DataParams(Section):
@@ -128,15 +143,8 @@ class RewardModelParams(Section):
     lr: float = Field(1e-3, gt=0, description="cosine to 10 % (paper: 9e-6)")
     batch: int = Field(16, ge=1, description="PROMPTS a step, each with all its pairs (paper: 64)")
     max_tokens: int = Field(256, ge=16)
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
-    )
-    lora_rank: int | None = Field(
-        None,
-        ge=1,
-        description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
-    )
+    dtype: Dtype = "float32"
+    lora_rank: LoraRank = None
     held_out_share: float = Field(
         0.0,
         ge=0,
@@ -208,15 +216,8 @@ class PPOParams(Section):
         lt=1,
         description="decay per iteration (paper: 0.992, over 500 iterations; the default has 40)",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone",
-    )
-    lora_rank: int | None = Field(
-        None,
-        ge=1,
-        description="rank of low-rank adapters that are trained instead of the weights; what is saved is merged",
-    )
+    dtype: Dtype = "float32"
+    lora_rank: LoraRank = None
     max_grad_norm: float = Field(1.0, gt=0)
 
 

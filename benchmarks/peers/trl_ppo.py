@@ -16,9 +16,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers import models as tokenizer_models
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import TrainerCallback
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks import workloads
@@ -68,12 +66,7 @@ def main(name: str, device: str) -> None:
 
     record: dict[str, Any] = {}
     ppo_trainer.batch_generation, ppo_trainer.masked_whiten = timed_generation, timed_whiten
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(tokenizer_models.WordLevel({"[pad]": PAD, "[end]": EOS}, "[pad]")),
-        pad_token="[pad]",
-        eos_token="[end]",
-        padding_side="left",
-    )
+    tokenizer = workloads.tokenizer(padding_side="left")
     rows = Dataset.from_dict({"input_ids": workloads.prompts(load, 16 * load.episodes)})
     with tempfile.TemporaryDirectory() as folder:
         config = PPOConfig(

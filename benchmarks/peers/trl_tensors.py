@@ -17,13 +17,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from tokenizers import models as tokenizer_models
-from transformers import PreTrainedTokenizerFast
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks import workloads
-from benchmarks.workloads import EOS, PAD, WORKLOADS
+from benchmarks.workloads import WORKLOADS
 
 ROLLOUT = ("queries", "responses", "logprobs", "ref_logprobs", "values", "scores", "rewards", "advantages")
 ROLLOUT += ("returns", "padding_mask", "padding_mask_p1", "sequence_lengths")
@@ -71,12 +68,7 @@ def main(out: str, settings: str) -> None:
         return whitened
 
     ppo_trainer.masked_whiten = whiten_and_keep
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(tokenizer_models.WordLevel({"[pad]": PAD, "[end]": EOS}, "[pad]")),
-        pad_token="[pad]",
-        eos_token="[end]",
-        padding_side="left",
-    )
+    tokenizer = workloads.tokenizer(padding_side="left")
     rows = Dataset.from_dict({"input_ids": workloads.prompts(load, 4 * load.episodes)})
     with tempfile.TemporaryDirectory() as folder:
         config = PPOConfig(

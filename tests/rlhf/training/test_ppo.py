@@ -1,0 +1,197 @@
+"""Stage `ppo` and its trainer, run whole on a world of sixteen words (conftest.py)."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rlhf import distributed
+from rlhf.chat import encode_prompt
+from rlhf.data import load
+from rlhf.evaluation.alignment_tax import pretraining_loss
+from rlhf.models import directories, reward, tokenizer
+from rlhf.records import read_jsonl
+from rlhf.sampling.sampler import TorchSampler
+from rlhf.training import ppo_trainer, rollouts
+
+
+def weights(directory):
+    return load_file(directory / "model.safetensors")
+
+
+LONGER = {"episodes": 480, "batch": 32, "minibatch": 16, "lr": 2e-3, "value_lr": 2e-3, "kl_coef": 0.02}
+
+
+@pytest.fixture(scope="module")
+def policies(world, tmp_path_factory):
+    """PPO for fifteen iterations with and without the pretraining gradient."""
+    folder = tmp_path_factory.mktemp("ppo")
+    for name, ptx_coef in (("ppo", 0.0), ("ppo_ptx", 1.0)):
+        world.run("ppo", folder / name, world.for_ppo, ppo=LONGER | {"ptx_coef": ptx_coef})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_iteration(world, tmp_path_factory):
+    """One iteration, twice with the same seed."""
+    folder = tmp_path_factory.mktemp("once")
+    for name in ("first", "again"):
+        world.run("ppo", folder / name, world.for_ppo, ppo={"episodes": 16, "ptx_coef": 0.5})
+    return folder
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo_ptx"])
+def test_ppo_raises_the_reward(world, policies, name):
+    lines = world.metrics(policies / name)
+    rewards = [line["reward"] for line in lines]
+    sd = lines[0]["reward_sd"]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.5 * sd
+    assert lines[-1]["kl"] > 0.0
+    assert all(line["first_ratio_error"] < 1e-5 for line in lines)
+    assert all(abs(line["first_kl_to_behaviour"]) < 1e-6 for line in lines)
+
+
+def test_the_pretraining_gradient_keeps_the_pretraining_loss(world, policies):
+    texts = load.pretraining_texts(world.curated, "valid")
+    losses = [
+        pretraining_loss(*directories.load_policy(policies / name / "model"), texts, 32)
+        for name in ("ppo_ptx", "ppo")
+    ]
+    assert losses[0] < losses[1]
+
+
+def test_the_same_seed_gives_the_same_bytes(one_iteration):
+    for file in ("model/model.safetensors", "model/ema/model.safetensors", "rollouts.jsonl"):
+        assert (one_iteration / "first" / file).read_bytes() == (one_iteration / "again" / file).read_bytes()
+
+
+def test_the_average_of_the_weights_is_saved_beside_them(world, one_iteration):
+    start, end, average = (
+        weights(path)
+        for path in (
+            world.rl_start,
+            one_iteration / "first/model",
+            one_iteration / "first/model/ema",
+        )
+    )
+    assert any(not torch.equal(end[name], value) for name, value in start.items())
+    for name, value in start.items():
+        assert torch.allclose(average[name], 0.992 * value + 0.008 * end[name], atol=1e-6)
+
+
+def test_the_value_model_starts_as_the_reward_model(world, one_iteration):
+    rm = reward.load_reward_model(world.reward_model)
+    prompts = {r["messages"][0]["content"]: r["messages"] for r in load.prompts(world.curated, "ppo")}
+    for episode in read_jsonl(one_iteration / "first/rollouts.jsonl"):
+        ids = encode_prompt(rm.tokenizer, prompts[episode["prompt"].split("\n")[1]])
+        row = torch.tensor([ids])
+        with torch.no_grad():
+            expected = reward.token_scores(rm.model, row, torch.ones_like(row, dtype=torch.bool))[0, -1]
+        assert episode["value"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
+    """With λ = 1 the first return of an episode is all of its rewards: its score less kl_coef times its KL."""
+    policy, _ = directories.load_policy(world.sft / "epoch-2")
+    reference, words = directories.load_policy(world.rl_start)
+    rm = reward.load_reward_model(world.reward_model)
+    params = world.params(
+        ppo={"lam": 1.0, "kl_coef": 0.5, "whiten_advantages": False, "missing_eos_penalty": 1.0}
+    ).ppo
+    prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")]
+    found, completions = rollouts.collect(
+        TorchSampler(words, params),
+        policy,
+        rm.model,
+        reference,
+        lambda asked, answers: reward.score_rows(rm, asked, answers),
+        words,
+        prompts,
+        params,
+        kl_coef=0.5,
+        scale=2.0,
+        seed=0,
+    )
+    first = [int(row.nonzero()[0]) for row in found.batch.is_response]
+    totals = found.returns[range(len(first)), first]
+    kl = ppo_trainer.describe(found)["kl"]
+    assert abs(kl) > 1e-3
+    assert float((found.scores - totals).mean()) == pytest.approx(0.5 * kl, abs=1e-5)
+    alone = reward.score_rows(rm, prompts, [c.ids for c in completions])
+    penalties = [0.0 if c.ended else 1.0 for c in completions]
+    expected = [score / 2.0 - penalty for score, penalty in zip(alone, penalties, strict=True)]
+    assert found.scores.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+class Elsewhere:
+    """An engine with a copy of the weights of its own, and log-probabilities that are a little off."""
+
+    is_exact = False
+
+    def __init__(self, tokenizer, params, error=0.01):
+        self.inner, self.error, self.copies = TorchSampler(tokenizer, params), error, []
+
+    def take_weights(self, policy):
+        self.copies.append(copy.deepcopy(policy))
+        self.inner.take_weights(self.copies[-1])
+
+    def sample(self, prompts, *, seed):
+        found = self.inner.sample(prompts, seed=seed)
+        for completion in found:
+            completion.logprobs += self.error
+        return found
+
+
+def test_an_engine_that_runs_elsewhere_takes_the_weights_and_is_checked(world):
+    """Its log-probabilities are logged and not used: the update is the one of our own engine."""
+    figures, weights_after = {}, {}
+    for name in ("own", "elsewhere"):
+        params = world.params(ppo={"kl_coef": 0.1, "batch": 8, "minibatch": 4, "ptx_coef": 0.0})
+        policy, words = directories.load_policy(world.rl_start)
+        reference, _ = directories.load_policy(world.rl_start)
+        rm, value = (reward.load_reward_model(world.reward_model) for _ in range(2))
+        for model in (policy, reference, rm.model, value.model):
+            model.eval()
+        sampler = Elsewhere(words, params.ppo) if name == "elsewhere" else None
+        trainer = ppo_trainer.PPOTrainer(
+            policy,
+            value.model,
+            reference,
+            partial(reward.score_rows, rm),
+            words,
+            params.ppo,
+            params.compute,
+            sampler=sampler,
+        )
+        asked = [
+            encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")[:8]
+        ]
+        figures[name] = [trainer.iterate(iteration, asked)[0] for iteration in range(2)]
+        weights_after[name] = policy.state_dict()
+        if sampler is not None:
+            before, after = (c.state_dict()["model.norm.weight"] for c in sampler.copies)
+            assert not torch.equal(before, after)  # new weights before each iteration
+    assert [f["sampler_error"] for f in figures["own"]] == [0.0, 0.0]
+    assert [f["sampler_error"] for f in figures["elsewhere"]] == pytest.approx([0.01, 0.01], abs=1e-4)
+    assert all(f["first_ratio_error"] < 1e-5 for f in figures["elsewhere"])
+    for name, value in weights_after["own"].items():
+        assert torch.allclose(weights_after["elsewhere"][name], value, atol=1e-4)
+
+
+def test_a_reward_model_with_another_vocabulary_is_refused(world, tmp_path):
+    model, _ = directories.load_policy(world.base)
+    other = directories.save(model, tokenizer.train(["other words"] * 9, 300, 64), tmp_path / "other")
+    rm = reward.from_policy(other)
+    directories.save(rm.model, rm.tokenizer, tmp_path / "rm")
+    with pytest.raises(ValueError, match="other tokens than the policy"):
+        world.run("ppo", tmp_path / "out", world.for_ppo | {"reward_model": tmp_path / "rm"})
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match=r"ppo\.minibatch is 8; 3 processes"):
+        distributed.share(8, "ppo.minibatch")
