@@ -74,7 +74,7 @@ class BaseParams(Section):
     width: int = Field(192, ge=8)
     heads: int = Field(3, ge=1)
     context: int = Field(256, ge=16, description="tokens")
-    tokens: int = Field(3_000_000, ge=1, description="pretraining tokens seen")
+    tokens: int = Field(2_400_000, ge=1, description="pretraining tokens seen")
     batch_tokens: int = Field(3072, ge=1, description="tokens a step")
     lr_matrices: float = Field(0.02, gt=0, description="Muon, for matrices")
     lr_rest: float = Field(0.012, gt=0, description="AdamW, for embeddings and norms")
@@ -87,7 +87,7 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        5500,
+        4500,
         ge=1,
         description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )

@@ -54,6 +54,7 @@ def figures(report: Report) -> dict[str, Figure]:
         "win_rates": win_rates,
         "ppo_reward": lambda r: ppo_curve(r, "reward", "reward"),
         "ppo_kl": lambda r: ppo_curve(r, "kl", "nats a response"),
+        "ppo_watch": ppo_watch,
         "ppo_health": ppo_health,
         "reward_model": reward_model,
         "alignment_tax": alignment_tax,
@@ -130,6 +131,25 @@ def ppo_curve(report: Report, key: str, label: str) -> Figure | None:
     _curve(axes, steps, values)
     axes.set_ylabel(label)
     axes.set_xlabel("PPO iteration")
+    return figure
+
+
+def ppo_watch(report: Report) -> Figure | None:
+    """Gains of the trained and of the held-out reward model, in standard deviations (rlhf.training.hacking)."""
+    lines = report.get("ppo") or []
+    shown = (("reward_gain", "trained towards", ACCENT), ("held_out_gain", "held out", SECOND))
+    series = [(label, color, *_series(lines, key)) for key, label, color in shown]
+    if not all(steps for _, _, steps, _ in series):
+        return None
+    figure = Figure(figsize=(WIDTH, 2.8))
+    axes = figure.subplots()
+    for label, color, steps, values in series:
+        axes.plot(steps, values, color=color, linewidth=1.9, label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylabel("gain, sd")
+    axes.set_xlabel("PPO iteration")
+    _legend(figure, axes)
     return figure
 
 

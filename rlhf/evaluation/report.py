@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from rlhf.data.pii import redact
 from rlhf.evaluation import figures as pictures
 from rlhf.evaluation.figures import figures, names
+from rlhf.training.hacking import alarm
 
 __all__ = ["Report", "figures", "page"]
 
@@ -75,6 +76,7 @@ def page(report: Report) -> str:
             evaluated=evaluated,
             policy=evaluated.get("policy"),
             tiles=tiles(report),
+            alarm=alarm((report.get("ppo") or [{}])[-1]),
             samples=[_shown(row) for row in list(report.get("samples") or [])[:SHOWN_PROMPTS]],
         )
     )

@@ -147,3 +147,11 @@ def test_smoothing_keeps_a_line_a_line():
     line = [2.0 * at for at in range(60)]
     assert smooth(line) == pytest.approx(line)
     assert smooth([5.0]) == [5.0]
+
+
+def test_a_policy_that_exploits_its_reward_model_is_said_on_the_page(full):
+    followed = [{"step": n, "reward_gain": n / 3, "held_out_gain": n / 4} for n in range(1, 7)]
+    gamed = [line | {"held_out_gain": 0.1} for line in followed]
+    quiet, loud = page(full | {"ppo": followed}), page(full | {"ppo": gamed})
+    assert "ppo_watch-" in quiet and "may be exploiting" not in quiet
+    assert "may be exploiting its reward model" in loud
