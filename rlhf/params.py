@@ -87,7 +87,7 @@ class BaseParams(Section):
 class SFTParams(Section):
     epochs: int = Field(2, ge=1, description="paper: 16, the checkpoint chosen by RM score")
     demonstrations: int | None = Field(
-        4500,
+        8000,
         ge=1,
         description="used at most, drawn by the seed; null: all (the embedded default has more than its time allows)",
     )
@@ -97,7 +97,7 @@ class SFTParams(Section):
         gt=0,
         description="Muon, for matrices, in SFT and the RL start; null, or under DeepSpeed: AdamW at lr for all (paper)",
     )
-    batch: int = Field(32, ge=1, description="demonstrations a step")
+    batch: int = Field(64, ge=1, description="demonstrations a step (paper: 32)")
     dropout: float = Field(0.2, ge=0, lt=1, description="residual dropout, where the architecture has it")
     max_tokens: int = Field(256, ge=16, description="prompt and completion together")
     rl_start_epochs: int = Field(2, ge=1, description="paper: 2")
@@ -119,14 +119,14 @@ class ComparisonsParams(Section):
         "simulated", description="who ranks: simulated labelers, or people through a file"
     )
     k: int = Field(4, ge=2, le=16, description="completions a prompt (paper: 4 to 9)")
-    prompts: int = Field(3000, ge=1, description="prompts ranked a round")
+    prompts: int = Field(2600, ge=1, description="prompts ranked a round")
     policy_share: float = Field(
         0.75,
         ge=0,
         le=1,
         description="share of a prompt's completions written by the newest policy; the rest by SFT (round 1: SFT alone)",
     )
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(0.7, gt=0, description="of the completions that are ranked")
     max_new_tokens: int = Field(48, ge=1)
     labelers: int = Field(10, ge=2, description="simulated labelers; half are held out from RM training")
     valid_prompts: int = Field(
@@ -158,7 +158,7 @@ class RewardModelParams(Section):
 
 class PPOParams(Section):
     start: Literal["rl-start", "champion"] = "rl-start"
-    episodes: int = Field(5120, ge=1, description="paper: 256,000")
+    episodes: int = Field(4096, ge=1, description="paper: 256,000")
     batch: int = Field(128, ge=1, description="episodes an iteration (paper: 512)")
     minibatch: int = Field(32, ge=1, description="paper: 64 of 512")
     inner_epochs: int = Field(1, ge=1, description="paper: 1")
@@ -167,7 +167,7 @@ class PPOParams(Section):
     )
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
-    kl_coef: float = Field(0.18, ge=0, description="beta, per token (paper: 0.02)")
+    kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"
     )
@@ -191,9 +191,9 @@ class PPOParams(Section):
     discount: float = Field(1.0, gt=0, le=1, description="paper: 1")
     lam: float = Field(0.95, ge=0, le=1, description="GAE lambda")
     temperature: float = Field(
-        1.0,
+        0.7,
         gt=0,
-        description="divides the logits in sampling and wherever log-probabilities are computed (paper: 1)",
+        description="divides the logits in sampling and wherever log-probabilities are computed, in PPO and evaluation (paper: 1)",
     )
     max_new_tokens: int = Field(48, ge=1, description="response length")
     stop: tuple[str, ...] = Field(
@@ -214,7 +214,7 @@ class PPOParams(Section):
         0.9,
         ge=0,
         lt=1,
-        description="decay per iteration (paper: 0.992, over 500 iterations; the default has 40)",
+        description="decay per iteration (paper: 0.992, over 500 iterations; the default has 32)",
     )
     dtype: Dtype = "float32"
     lora_rank: LoraRank = None
@@ -224,7 +224,7 @@ class PPOParams(Section):
 class EvaluationParams(Section):
     prompts: int = Field(400, ge=2, description="held-out users' prompts")
     max_new_tokens: int = Field(48, ge=1)
-    low_temperature: float = Field(0.5, gt=0, description="of the low-temperature SFT control")
+    low_temperature: float = Field(0.35, gt=0, description="of the low-temperature SFT control")
     best_of_n: int = Field(4, ge=2, description="n of the best-of-n control, chosen by the RM")
     bootstrap: int = Field(2000, ge=100, description="resamples of an interval")
     loss_tokens: int = Field(
