@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf.data import sources
+from rlhf.data import sources, tombstones
 from tasks import keys, stage, versioning
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
@@ -16,6 +16,9 @@ def prepare_data(this: Round) -> StageRef:
     if not any(this.raw.glob("*/*")):
         bring_raw(this)
     raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
+    forgotten = this.raw.parent / tombstones.FILE
+    if forgotten.is_file():
+        raw["forgotten"] = keys.file_digest(forgotten)
 
     def publish(done: Outcome) -> None:
         stage.put(done.out, this.curated)
@@ -41,6 +44,7 @@ def bring_raw(this: Round) -> None:
         versioning.materialize(versioning.current().text, this.params.versioning)
     except ValueError:
         stage.say("data/raw is empty: building the embedded default (rlhf data fetch)")
+        versioning.stay_forgotten(this.raw.parent)
         sources.fetch(this.raw)
 
 
