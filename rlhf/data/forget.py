@@ -86,7 +86,7 @@ class Traces:
             or {"messages", "text", "completion", "completions"} & entry.keys()
         ):
             return False
-        return any(self._is_prompt(_named(entry, name)) for name in ("id", "duplicate_of"))
+        return any(map(self._is_prompt, [_named(entry, "id"), *strings(entry)]))
 
     def _is_prompt(self, name: str) -> bool:
         found = _DERIVED.fullmatch(name)
@@ -154,12 +154,11 @@ def clean(data: Path, traces: Traces) -> dict[str, int]:
     theirs = [path for path in files if _readable(path) and holds(path, traces)]
     changed: dict[str, int] = {}
     for path in files if theirs else ():
-        document = kind(path) == "document"
-        if (document and path in theirs) or (
-            "curated" in path.parts and (document or path.suffix == ".json")
-        ):
+        name, document = path.relative_to(data), kind(path) == "document"
+        derived = "curated" in name.parts and (document or path.suffix == ".json")
+        if derived or (document and path in theirs):
             path.unlink()
-            changed[path.relative_to(data).as_posix()] = 0
+            changed[name.as_posix()] = 0
     for path in theirs:
         name = path.relative_to(data)
         if name.as_posix() in changed:

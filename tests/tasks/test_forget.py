@@ -218,7 +218,9 @@ def test_killed_in_the_middle_it_goes_on(clone, model_dir, monkeypatch, at):
     subprocess.run(["rm", "-rf", ".dvc/cache"], check=True)  # and what the cache knew is gone
     report = forget.forget_users([ANN], FOLDER)
     assert traces_in(bytes_of("data")) == [] and not note.exists()
-    assert {"reward-model/1", "policy/1"} <= {l.name for l in report.models if l.how == "trained on them"}
+    assert {"reward-model/1", "policy/1"} <= {
+        model.name for model in report.models if model.how == "trained on them"
+    }
     again = forget.forget_users([ANN], FOLDER)
     assert again.changed == {} and again.version == report.version
 
