@@ -13,6 +13,7 @@ RAW = ("pretraining", "demonstrations", "prompts")
 @stage_task(name="prepare-data")
 def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
+    versioning.stay_forgotten(this.raw.parent)
     if not any(this.raw.glob("*/*")):
         bring_raw(this)
     raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
@@ -44,7 +45,6 @@ def bring_raw(this: Round) -> None:
         versioning.materialize(versioning.current().text, this.params.versioning)
     except ValueError:
         stage.say("data/raw is empty: building the embedded default (rlhf data fetch)")
-        versioning.stay_forgotten(this.raw.parent)
         sources.fetch(this.raw)
 
 
