@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,19 +18,28 @@ def forget(named: Sequence[str], file: Path | None, params: Params, *, erase: bo
 
     if ask and not _sure(len(set(users))):
         raise ValueError("not confirmed, nothing was changed (--yes asks nothing)")
-    report = forget.forget_users(users, params, erase=erase)
+    try:
+        report = forget.forget_users(users, params, erase=erase)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
     for line in forget.lines(report):
         print(line)
     forget.check(report)
 
 
 def ids(named: Sequence[str], file: Path | None) -> list[str]:
-    """The ids on the command line and those of a file, one a line. ValueError where there is none."""
+    """The ids on the command line and those of a file, one a line.
+
+    ValueError where there is none, unless a run that was killed has to be ended.
+    """
+    from tasks import forget
+
     if file and not file.is_file():
         raise ValueError(f"{file} does not exist or is no file: expected user ids, one a line")
     lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
     found = [*named, *(line.strip() for line in lines if line.strip())]
-    if not found:
+    if not found and not forget.pending():
         raise ValueError("whom to forget? Give user ids, or --file with one a line")
     return found
 

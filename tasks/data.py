@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf.data import sources, tombstones
-from tasks import keys, stage, versioning
+from tasks import forget, keys, stage, versioning
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
 
@@ -13,6 +13,8 @@ RAW = ("pretraining", "demonstrations", "prompts")
 @stage_task(name="prepare-data")
 def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
+    if forget.pending():
+        raise ValueError("a user is half forgotten: `rlhf data forget` (no id is needed) goes on with it")
     versioning.stay_forgotten(this.raw.parent)
     if not any(this.raw.glob("*/*")):
         bring_raw(this)

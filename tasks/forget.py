@@ -57,10 +57,11 @@ class Report:
 def forget_users(user_ids: Sequence[str], params: Params, *, erase: bool = False) -> Report:
     """Takes users out of data/, and with `erase` out of everything older that can be reached.
 
+    Goes on, too, with whom a killed run was about to forget; no user_ids are needed for these alone.
     ValueError, and nothing written, where a user is not known, or while a round runs.
     """
     asked = list(dict.fromkeys(user_ids))
-    if not asked or not all(name.strip() for name in asked):
+    if not (asked or pending()) or not all(name.strip() for name in asked):
         raise ValueError("no user is named: give one or more ids, none of them empty")
     with lock.one_round_at_a_time("rlhf data forget"):
         note = _note(asked, params, remote=erase)
@@ -76,6 +77,11 @@ def forget_users(user_ids: Sequence[str], params: Params, *, erase: bool = False
         purged = purge.purge(note.traces, params) if erase else None
         _file().unlink()
     return Report(len(note.asked), note.traces, note.changed, version.digest, found, models, stages, purged)
+
+
+def pending() -> bool:
+    """Whether a run was killed before its end: no round may start on half of it."""
+    return _file().is_file()
 
 
 def _note(asked: list[str], params: Params, *, remote: bool) -> Note:

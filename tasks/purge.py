@@ -131,6 +131,6 @@ def _beyond(params: Params) -> list[str]:
     if others or params.profile:
         names = ", ".join([*others, *(["default"] if params.profile else [])])
         said.append(
-            f"the MLflow registries of other profiles ({names}): the same command with their --params"
+            f"MLflow and the state folders of other profiles ({names}): the same command with their --params"
         )
     return said

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,5 +100,6 @@ def user_of(record: Record) -> str | None:
     user = record.get("user_id")
     extra = record.get("extra")
     if user is None and isinstance(extra, str) and '"user_id"' in extra:
-        user = json.loads(extra).get("user_id")
+        with suppress(ValueError, AttributeError):  # a field of that name that is not ours
+            user = json.loads(extra).get("user_id")
     return None if user is None else str(user)

