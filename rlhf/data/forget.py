@@ -70,9 +70,9 @@ class Traces:
             return user in self.users
         if _named(entry, "prompt_id") in self.prompts or self._is_about(entry):
             return True
-        if {"messages", "completion", "completions"} & entry.keys():
-            if fold_messages(_messages(entry)) in self.whole:
-                return True
+        has_prompt = {"messages", "completion", "completions"} & entry.keys()
+        if has_prompt and fold_messages(_messages(entry)) in self.whole:
+            return True
         return any(self._is_theirs(text) for text in strings(entry))
 
     def shows(self, text: str) -> bool:
