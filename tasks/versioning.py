@@ -207,6 +207,7 @@ def repository(params: VersioningParams, root: Path | None) -> Iterator[Repo]:
 
     here = root or Path.cwd()
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)  # what it could not fetch, we say once
     storage.plain_checksums(params.s3_endpoint_url)
     lock = here / ".dvc" / "tmp" / "rlhf.lock"
     if not lock.parent.parent.is_dir():
