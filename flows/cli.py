@@ -184,7 +184,9 @@ def rollback(params: Files = None) -> None:
 def data_fetch() -> None:
     """Build the embedded default's raw data in data/raw."""
     from rlhf.data import sources
+    from tasks import versioning
 
+    versioning.stay_forgotten(Path("data"))
     for kind, rows in sources.fetch(Path("data/raw")).items():
         print(f"data/raw/{kind}/embedded.jsonl: {rows} records")
 
@@ -232,6 +234,25 @@ def data_snapshot(params: Files = None) -> None:
     from tasks import versioning
 
     print(f"data/ is kept as {versioning.snapshot(chosen.versioning).digest}")
+
+
+@data_app.command("forget")
+def data_forget(
+    user_ids: Annotated[
+        list[str] | None, typer.Argument(help="ids of users, as they stand in user_id")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="ids from a file, one a line")] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="also older versions, logs, tables, reports")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask before --purge")] = False,
+    params: Files = None,
+) -> None:
+    """Take users out of the data, in a new version; list the models that learned from them."""
+    chosen = _params(params)
+    from flows.forgetting import forget
+
+    forget(user_ids or [], file, chosen, erase=purge, ask=purge and not yes)
 
 
 @data_app.command("status")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rlhf.data import sources
-from tasks import keys, stage, versioning
+from rlhf.data import sources, tombstones
+from tasks import forget, keys, stage, versioning
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
 
@@ -13,9 +13,15 @@ RAW = ("pretraining", "demonstrations", "prompts")
 @stage_task(name="prepare-data")
 def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
+    if forget.pending():
+        raise ValueError("a user is half forgotten: `rlhf data forget` (no id is needed) goes on with it")
+    versioning.stay_forgotten(this.raw.parent)
     if not any(this.raw.glob("*/*")):
         bring_raw(this)
     raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
+    forgotten = this.raw.parent / tombstones.FILE
+    if forgotten.is_file():
+        raw["forgotten"] = keys.file_digest(forgotten)
 
     def publish(done: Outcome) -> None:
         stage.put(done.out, this.curated)

@@ -22,6 +22,7 @@ from tasks.directories import digest, require_safe_model
 from tasks.tracking import OUTPUTS, ModelRef, StageRef, StageRun
 
 MODELS = ("base", "sft", "reward-model", "policy")
+RETIRED = "retired-"  # before the key of a stage's run that counts no more
 DATA_TAG = "rlhf.data_dvc"  # on a round: the text of data.dvc, which brings its data back
 
 
@@ -345,3 +346,33 @@ def local_path(ref: ModelRef) -> Path:
 
 def _listed(values: Any) -> str:
     return ", ".join(map(str, values)) or "none"
+
+
+# ---------------------------------------------------------------- forgetting
+
+
+def exists() -> bool:
+    """Whether there is a registry: asking a local one that is not there would make it."""
+    address = tracking.uri()
+    return not address.startswith("sqlite:///") or Path(address.removeprefix("sqlite:///")).is_file()
+
+
+def every_run() -> list[Any]:
+    """All runs of the experiment, those that were deleted in the UI too, newest first."""
+    from mlflow.entities import ViewType
+
+    search = tracking.client().search_runs
+    ask = {"run_view_type": ViewType.ALL, "order_by": ["attributes.start_time DESC"]}
+    return _pages(lambda token: search([tracking.experiment()], page_token=token, **ask))
+
+
+def outputs_of(run: Any) -> dict[str, Any] | None:
+    """A finished stage's outputs.json {"figures", "model", "directories"}; None of any other run."""
+    return _outputs(run) if run.info.status == "FINISHED" else None
+
+
+def retire(run_id: str) -> None:
+    """A stage's run is found by its key no more: whoever needs it makes it anew."""
+    key = tracking.client().get_run(run_id).data.tags["rlhf.key"]
+    if not key.startswith(RETIRED):
+        _set_tags(run_id, {"rlhf.key": f"{RETIRED}{key}"})

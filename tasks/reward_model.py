@@ -53,7 +53,15 @@ def train_reward_model(
     files |= directory_digest(this.params.reward_model.base)
     if brought:
         files["comparisons/brought"] = keys.digest(brought)
-    return stage.run(this, "reward_model", files=files, parents=start, inputs=inputs, publish=publish)
+    return stage.run(
+        this,
+        "reward_model",
+        files=files,
+        parents=start,
+        inputs=inputs,
+        publish=publish,
+        beside=stage.digests(this.raw / "comparisons", "*.jsonl"),
+    )
 
 
 def _brought(this: Round) -> list[dict[str, Any]]:

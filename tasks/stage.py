@@ -146,12 +146,15 @@ def run(
     parents: Mapping[str, StageRef | ModelRef] | None = None,
     work: Callable[[Path], dict[str, Any]] | None = None,
     present: Callable[[StageRef], bool] = lambda ref: True,
+    beside: Mapping[str, str] | None = None,
 ) -> StageRef:
     """The stage's reference, from the registry where nothing it depends on has changed.
 
     inputs: the job's inputs, asked for only where it runs (they may have to be downloaded).
     publish: registers what the job left in `out`. work: instead of a job, for what takes no time.
-    present: whether a cached stage's files still lie where they belong.
+    present: whether a cached stage's files still lie where they belong. beside: digests of files behind
+    `files`. With these they are kept among its figures ("read"), and so are its parents ("parents"), so
+    that it can be told what it learned from.
     """
     parents = parents or {}
     identities = {role: _identity(ref) for role, ref in parents.items()}
@@ -176,7 +179,8 @@ def run(
         stage_run.follow(out / "metrics.jsonl")
         job = {"stage": stage, "out": str(out), "params": this.params.model_dump(mode="json")}
         figures = work(out) if work else run_job({**job, "inputs": inputs()}, this.params.compute)
-        outcome = Outcome(stage_run, out, {**figures, "series": series(out / "metrics.jsonl")})
+        kept = {"read": {**(files or {}), **(beside or {})}, "parents": identities}
+        outcome = Outcome(stage_run, out, {**figures, **kept, "series": series(out / "metrics.jsonl")})
         publish(outcome)
         done = stage_run.finish(outcome.figures)
     _keep_log(out)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock
 
+from rlhf.data import forget, tombstones
+from rlhf.data.tombstones import Tombstones
 from rlhf.params import VersioningParams
 from tasks import storage
 from tasks.directories import sha256
@@ -47,12 +49,12 @@ def snapshot(params: VersioningParams, root: Path | None = None) -> DataVersion:
     data.dvc moves on in the working copy. ValueError where the remote refuses, RuntimeError where it took
     the push and yet lacks a file.
     """
-    with _repo(params, root) as repo:
+    with repository(params, root) as repo:
         if not (Path(repo.root_dir) / "data").is_dir():
             raise ValueError("there is no data/ to version: `rlhf data fetch` makes it")
         _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))
         version = _current(repo)
-        with _remote_errors(params):
+        with remote_errors(params):
             _push(repo, version)
         return version
 
@@ -61,10 +63,11 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
     """Makes data/ the version that a data.dvc text names: from DVC's cache, else from the remote.
 
     What data/ held goes into the local cache first, so that nothing is lost, and data/ is touched only once
-    every byte of the version is here. ValueError where neither cache nor remote holds it all.
+    every byte of the version is here. Users that data/ knew as forgotten, and the version does not, are
+    taken out of it again. ValueError where neither cache nor remote holds it all.
     """
     version = parse(text)
-    with _repo(params, root) as repo:
+    with repository(params, root) as repo:
         file = Path(repo.root_dir) / "data.dvc"
         if file.exists() and _current(repo).digest == version.digest and _clean(repo):
             return version
@@ -72,18 +75,33 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
             kept = _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))[0].outs[0].hash_info.value
             logging.getLogger(__name__).info("data/ was %s and becomes %s", kept, version.digest)
         before = file.read_bytes() if file.exists() else None
+        gone = tombstones.read(Path(repo.root_dir) / "data")
         _write(file, text.encode())
         try:
-            with _remote_errors(params):
+            with remote_errors(params):
                 _retry(lambda: repo.fetch())
-            lacking = [oid for oid in _objects(repo, version) if not _cached(repo, oid).is_file()]
+            lacking = [oid for oid in objects_of(repo, version) if not _cached(repo, oid).is_file()]
             if lacking:
                 raise ValueError(f"{params.remote} lacks {len(lacking)} files of version {version.digest}")
         except BaseException:
             _write(file, before)
             raise
         _retry(lambda: repo.checkout(force=True))
+        stay_forgotten(Path(repo.root_dir) / "data", gone)
         return version
+
+
+def stay_forgotten(data: Path, also: Tombstones = tombstones.NOBODY) -> None:
+    """Nobody comes back with an earlier version of data/, or with one that is built anew.
+
+    The state folder keeps a copy of the list for this.
+    """
+    known = tombstones.read(data)
+    every = known.union(also).union(tombstones.read(home()))
+    if every != known:
+        data.mkdir(exist_ok=True)
+        tombstones.write(data, every)
+        forget.again(data)
 
 
 def checkout_round(number: int, params: VersioningParams, root: Path | None = None) -> DataVersion:
@@ -109,7 +127,7 @@ def current(root: Path | None = None) -> DataVersion:
 
 def is_clean(params: VersioningParams, root: Path | None = None) -> bool:
     """Whether data/ is what data.dvc names."""
-    with _repo(params, root) as repo:
+    with repository(params, root) as repo:
         return (Path(repo.root_dir) / "data.dvc").is_file() and _clean(repo)
 
 
@@ -182,13 +200,14 @@ def _memory(file: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _repo(params: VersioningParams, root: Path | None) -> Iterator[Repo]:
+def repository(params: VersioningParams, root: Path | None) -> Iterator[Repo]:
     """DVC's repository with its remote set, one process at a time."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
     here = root or Path.cwd()
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)  # what it could not fetch, we say once
     storage.plain_checksums(params.s3_endpoint_url)
     lock = here / ".dvc" / "tmp" / "rlhf.lock"
     if not lock.parent.parent.is_dir():
@@ -230,7 +249,7 @@ def _push(repo: Repo, version: DataVersion) -> None:
 
     _retry(lambda: repo.push())
     remote = repo.cloud.get_remote_odb(REMOTE)
-    for oid in _objects(repo, version):
+    for oid in objects_of(repo, version):
         source = _cached(repo, oid)
         for again in (False, True):
             if _size(remote, oid) == source.stat().st_size:
@@ -247,7 +266,7 @@ def _size(remote: Any, oid: str) -> int | None:
         return None
 
 
-def _objects(repo: Repo, version: DataVersion) -> list[str]:
+def objects_of(repo: Repo, version: DataVersion) -> list[str]:
     """Ids of a version's objects: its files, and last the listing that names them (if it is here)."""
     listing = _cached(repo, version.digest)
     if not listing.is_file():
@@ -280,7 +299,7 @@ def _retry(work: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _remote_errors(params: VersioningParams) -> Iterator[None]:
+def remote_errors(params: VersioningParams) -> Iterator[None]:
     """One sentence for what a remote answers."""
     from botocore.exceptions import BotoCoreError, ClientError
     from dvc.exceptions import DvcException

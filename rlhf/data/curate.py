@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from rlhf.data import card, contract, dedup, language, pii, splits
+from rlhf.data import card, contract, dedup, language, pii, splits, tombstones
 from rlhf.data.fold import fold
 from rlhf.data.leakage import HeldOut
 from rlhf.data.user_cap import user_cap
@@ -51,6 +51,7 @@ def curate(
     raw = {kind: _read(kind, Path(raw_dir), rejects, funnels[kind]) for kind in funnels}
     write_jsonl(out_dir / "rejected.jsonl", (reject.as_dict() for reject in rejects))
     _stop_if_unreadable(funnels, rejects, params)
+    raw["prompts"] = _without_forgotten(raw["prompts"], Path(raw_dir).parent, funnels["prompts"])
 
     sets = _prompts(raw["prompts"], funnels["prompts"], params)
     sets |= _demonstrations(raw["demonstrations"], funnels["demonstrations"], params)
@@ -139,6 +140,16 @@ def _stop_if_unreadable(
                 f"curation, step contract: {lines - good} of {lines} lines of {kind} are unreadable, "
                 f"data.max_rejected allows {params.max_rejected:.0%}; the first: {rejects[0].sentence()}"
             )
+
+
+def _without_forgotten(rows: list[Record], data: Path, funnel: Funnel) -> list[Record]:
+    """Without the prompts of users in data/forgotten.json: counted, and named nowhere."""
+    gone = tombstones.read(data)
+    kept = list(tombstones.not_forgotten(rows, gone)) if gone else rows
+    if len(kept) < len(rows):
+        removed = Counter({tombstones.REASON: len(rows) - len(kept)})
+        funnel.step(tombstones.REASON, len(rows), len(kept), removed)
+    return kept
 
 
 def _prompts(rows: list[Record], funnel: Funnel, params: DataParams) -> dict[str, list[Record]]:

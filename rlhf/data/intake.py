@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rlhf.data import contract
+from rlhf.data import contract, tombstones
 from rlhf.records import write_jsonl
 
 KINDS = tuple(contract.CHECKS)
@@ -23,8 +23,9 @@ def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str
     """Put files of prompts, demonstrations, comparisons or pretraining text into raw_dir/kind.
 
     Each lands as STEM-DIGEST.jsonl (8 hexadecimal digits of its content), so adding a file twice
-    changes nothing. Returns the rows of each file written. Raises ValueError that names file, line and
-    field where a file is missing, a line is malformed, an id is used twice, or a record breaks the
+    changes nothing. Returns the rows of each file written, and under "forgotten" how many records were
+    left out because their user was forgotten, where there are any. Raises ValueError that names file, line
+    and field where a file is missing, a line is malformed, an id is used twice, or a record breaks the
     contract.
     """
     if kind not in KINDS:
@@ -41,6 +42,7 @@ def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str
     targets = [folder / f"{path.name.split('.')[0]}-{_digest(path)}.jsonl" for path in paths]
     known = _ids_of_others(kind, folder, targets)
     checked: dict[Path, list[dict[str, Any]]] = {}
+    gone, left_out = tombstones.read(Path(raw_dir).parent), 0
     for path, target in zip(paths, targets, strict=True):
         rejects: list[contract.Reject] = []
         records = list(contract.read(kind, [path], rejects))
@@ -55,8 +57,10 @@ def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str
                 raise ValueError(
                     f"{path.name}, field id: one of its ids is already used in {other}; nothing was added"
                 )
-        checked[target] = records
-    return {target.name: write_jsonl(target, map(_external, records)) for target, records in checked.items()}
+        checked[target] = list(tombstones.not_forgotten(map(_external, records), gone))
+        left_out += len(records) - len(checked[target])
+    written = {target.name: write_jsonl(target, records) for target, records in checked.items() if records}
+    return written | ({tombstones.REASON: left_out} if left_out else {})
 
 
 def _ids_of_others(kind: str, folder: Path, targets: list[Path]) -> dict[str, str]:

