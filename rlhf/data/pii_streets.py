@@ -1,0 +1,104 @@
+"""Street addresses as German, Dutch, French, Spanish, Italian, Portuguese, Polish and Nordic writers put them.
+
+Where the word for the street is also an everyday word ("via", "place", "Hof"), a postcode and town must follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rlhf.data.pii_text import Seen, Span
+
+_U, _L = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃĘĄŠŽČŐŰ", "a-zß-öø-ÿłśżźćńęąšžčőű"
+_CAP = rf"[{_U}][\w'.-]*"
+_LINK = r"(?:de|del|della|delle|dei|degli|dello|dell'|di|da|do|dos|das|du|des|la|las|le|les|los|el|lo|l'|d'|y|e|et|en|van|von|vom|zu|zum|zur|der|den|dem|het|'t|ten|ter|op|of|the|a|al|au|aux|sur|sous|i)"
+_NAME = rf"(?:(?:{_LINK} |l'|d'|dell'|L'|D'){{0,3}}(?:{_CAP}|\d{{1,2}}(?: (?:de|di) )?)(?:[ -](?:(?:{_LINK} |l'|d'|dell'){{0,2}}{_CAP})){{0,4}})"
+_HOUSE = r"\d{1,4}(?! ?(?:km|m|min|minuten|uhr|%|prozent|€|euro|jahre|tage|stunden|mal)\b)(?: ?(?:bis|ter|quater)\b| ?[a-zA-Z](?![\w']))?(?: ?[-/] ?\d{1,4} ?[a-z]?\b| ?-? ?(?:hs|I{1,3}V?|IV)\b)?"
+_POSTCODE = r"(?:(?:[A-Z]{1,2}-)?\d{4,5}(?:[ -]\d{2,3})?(?! ?(?:€|%|km|euro))(?: ?[A-Z]{2}(?![\w]))?|\d{2}-\d{3}|\d{3} \d{2})"
+_PLACE = rf"(?:{_CAP}|'[ts] ?{_CAP})(?:[ -](?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|\([A-Z]{{2}}\)|\d{{2}}\b)){{0,4}}"
+_FLOOR = (
+    r"(?:[ ,]{1,2}(?:\d{1,2} ?[ºª°](?: ?[A-Z]\b| ?(?:izq|dcha|izda)\w*\.?)?|(?:piso|planta|puerta|pta|esc|escalera|apt|apartamento|apartament|bajo|"
+    r"interno|int|scala|piano|appartamento|apto|bloco|andar|bâtiment|bât|bat|appartement|apt|étage|étg|bus|m\.|lok|whg|wohnung|og|eg|stiege|top)\.? ?\w{1,4})){0,3}"
+)
+_TAIL = re.compile(
+    rf"{_FLOOR}[ ]?[,\n-]?\s{{0,2}}(?:{_POSTCODE}[ ,]{{1,2}}{_PLACE}(?: \([A-Z]{{2}}\))?|(?:{_PLACE}, ?)?{_PLACE}[ ,]{{1,2}}(?:- ?[A-Z]{{2}}[ ,]{{1,2}})?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}}-\d{{3}})(?!\w))"
+)
+_FLOORS = re.compile(_FLOOR, re.I)
+
+# A street's name in one word: ends that are streets, and ends that are other words too
+_SURE_END = (
+    r"stra(?:ß|ss)e|[Ss]tra(?:ß|ss)e|str\.|platz|allee|gasse|(?<![äÄ])ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|"
+    r"dreef|plantsoen|gatan|vägen|gata|gade|veien|gaten|katu|weg"
+)
+_LIKELY_END = r"str|ring|hof|pfad|steig|stieg|graben|markt|wall|kai|brücke|tor|feld|berg|tal|winkel|park|dijk|baan|pad|boulevard|vej|vei|tie|väg|kuja|stræde|torv|straße"
+_ONE_WORD = re.compile(
+    rf"(?<![\w-])(?P<name>(?:{_CAP}[ -]){{0,3}}?(?:(?:{_CAP}[ -]?|[{_U}])?(?:[{_L}.-]{{0,30}}?)(?P<sure>{_SURE_END})|(?:[{_U}][\w.-]{{0,30}}?)(?:{_LIKELY_END})|"
+    rf"(?:{_CAP}[ -])(?:Ring|Hof|Str\.?|Park|Berg|Tor|Markt|Pfad|Damm|Ufer)|Straße d(?:es|er) {_CAP}(?: {_CAP})?)),? (?P<house>{_HOUSE})(?![\w%]|[.,:]\d)"
+)
+_NOT_STREETS = re.compile(r"(?:Bahnsteig|Umweg|Ausweg|Heimweg|Rückweg|Hinweg|Norweg|Schulweg|Highway|Gate|Gata|Segway|Subway|Parkplatz|Spielplatz|Arbeitsplatz|Sitzplatz|Stellplatz|Studienplatz|Marktplatz der)$|(?i:spring|string|engineering)$")
+
+_TYPES_SURE = (
+    r"[Cc]alle|C/|[Aa]venida|[Aa]vda\.|[Aa]v\.|[Pp]aseo|[Cc]arrer|[Rr]ambla|[Gg]lorieta|[Tt]ravesía|[Cc]arretera|[Cc]tra\.|[Cc]allejón|[Uu]rbanización|"
+    r"[Pp]laza|Pza\.|Plza\.|[Vv]iale|V\.le|[Pp]iazza(?:le)?|P\.zza|[Vv]icolo|[Cc]orso|C\.so|[Ll]ungo(?:tevere|mare|arno)|[Rr]ua|[Tt]ravessa|[Pp]raça|[Ee]strada|[Rr]odovia|"
+    r"[Rr]ue|[Bb]oulevard|[Aa]venue|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llée|ul\.|[Uu]lica|al\.|os\."
+)
+_TYPES_MAYBE = (
+    r"[Vv]ia|[Ll]argo|[Bb]orgo|[Ss]trada|[Cc]ontrada|[Rr]otonda|[Ii]ncrocio|[Ss]tretto|[Cc]anale|[Ss]alita|[Ll]ocalità|[Vv]ial|[Rr]onda|[Cc]amino|[Aa]cceso|[Aa]lameda|"
+    r"[Cc]añada|[Cc]uesta|[Pp]asaje|[Pp]asadizo|C\.|[Vv]ía|[Pp]lace|[Ss]quare|[Cc]ours|[Rr]oute|[Pp]assage|[Ll]adeira|[Bb]eco|[Vv]iela|[Pp]arque|pl\.|Am|An der|An den|Im|In der|In den|"
+    r"Auf dem|Auf der|Unter den|Zum|Zur|Hinter der|Hinter dem|Alte[rs]?|Neue[rs]?|Große[rs]?|Kleine[rs]?|Lange[rs]?|Obere[rs]?|Untere[rs]?|Hohe[rs]?"
+)
+_TYPED = re.compile(rf"(?<![\w/])(?:(?P<sure>{_TYPES_SURE})|(?P<maybe>{_TYPES_MAYBE})) ?(?P<name>{_NAME}),? (?:n\.?[º°]? ?|nº ?|s/n)?(?P<house>{_HOUSE})(?![\w%]|[.,:]\d)")
+_FRENCH = re.compile(
+    r"(?<![\w.,$€£#/+:-])\d{1,4}(?: ?(?:bis|ter|quater|[A-D])\b)?,? (?P<type>(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]oul\.|[Pp]lace|[Pp]l\.|[Cc]hemin|[Cc]h\.|[Ii]mpasse|"
+    r"[Aa]llées?|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare|[Pp]assage|[Ff]aubourg|[Ss]entier|[Ee]splanade|[Pp]romenade|[Rr]uelle|[Vv]oie|[Mm]ontée|[Tt]raverse|[Rr]ésidence|[Cc]ité|[Vv]illa))"
+    rf" (?:{_NAME}|(?P<low>(?:{_LINK} |l'|d'){{1,2}}[{_L}][\w'-]+(?:[ -][\w'-]+){{0,3}}?))"
+)
+_COLOMBIAN = re.compile(r"\b(?:Calle|Carrera|Cra|Cl|Diagonal|Transversal)\.? \d{1,3} ?[A-Z]? ?(?:#|No\.?) ?\d{1,3} ?[A-Z]? ?- ?\d{1,3}\b")
+_RUSSIAN = re.compile(r"(?:ул|пр|пер|просп|наб|бул|пр-т|ш)\.? ?[А-ЯЁ][\w -]{1,40}?,? (?:д\.? ?)?\d{1,4}[а-я]?(?:,? ?(?:к|корп|стр)\.? ?\d{1,3})?(?:,? ?кв\.? ?\d{1,4})?\b")
+_ANCHORED = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}{_FLOOR}\s?[,\n]\s{{0,2}}(?:[A-Z]{{1,2}}-)?\d{{5}}[ ,]{{1,2}}{_PLACE}")
+_DUTCH = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,]{{0,2}}\s?{_PLACE}")
+
+_HINTS = re.compile(
+    r"str(?:a(?:ß|ss)e|\b)|platz|allee|gasse|ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|dreef|plantsoen|gatan|vägen|gata|gade|"
+    r"veien|katu|weg|\b(?:calle|c/|av|avda|avenida|paseo|carrer|rambla|glorieta|travesía|carretera|ctra|callejón|urbanización|plaza|viale|piazz|vicolo|corso|lungo|"
+    r"rua|travessa|praça|estrada|rodovia|rue|boulevard|bd|avenue|chemin|impasse|quai|allées?|ulica|ul|al|os|place|cours|route|square|passage|carrera|cra)"
+)
+_POST = re.compile(r"(?<![\w.,-])(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3}| ?[A-Z]{2})?[ ,]{1,2}[^\W\d_]|[^\W\d_],? \d{5}\b|\d{2}-\d{3} [^\W\d_]")
+_AT = re.compile(r"\b(?:address|adresse|indirizzo|dirección|adres|live|lives|living|at|in|wohne|wohnt|abito|abita|vivo|vive|habite|woon|to|ship|an|nach|a)\b[^.!?\n]{0,20}$")
+
+
+def foreign_addresses(seen: Seen) -> Iterator[Span]:
+    text, posted = seen.text, bool(_POST.search(seen.text))
+    if posted or _HINTS.search(seen.lower):
+        for match in _ONE_WORD.finditer(text):
+            end = _end(seen, match, bool(match["sure"]) and not _NOT_STREETS.search(match["name"]))
+            if end:
+                yield seen.span("address", match.start(), end)
+        for match in _TYPED.finditer(text):
+            end = _end(seen, match, bool(match["sure"]))
+            if end:
+                yield seen.span("address", match.start(), end)
+        for match in _FRENCH.finditer(text):
+            end = _end(seen, match, not match["low"])
+            if end:
+                yield seen.span("address", match.start(), end)
+        for match in _COLOMBIAN.finditer(text):
+            yield seen.span("address", *match.span())
+    if posted:
+        for pattern in (_ANCHORED, _DUTCH):
+            for match in pattern.finditer(text):
+                yield seen.span("address", *match.span())
+    if not text.isascii():
+        for match in _RUSSIAN.finditer(text):
+            yield seen.span("address", *match.span())
+
+
+def _end(seen: Seen, match: re.Match[str], sure: bool) -> int:
+    tail = _TAIL.match(seen.text, match.end())
+    if tail:
+        return tail.end()
+    if not sure and not (match.groupdict().get("maybe") == "Via" and _AT.search(seen.lower, max(0, match.start() - 30), match.start())):
+        return 0
+    floors = _FLOORS.match(seen.text, match.end())
+    return floors.end() if floors else match.end()
