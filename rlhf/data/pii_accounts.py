@@ -13,7 +13,7 @@ _CARD = re.compile(
     r"(?<![\w.,/#-])(?:"
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
-    r"|\d{13,19}"
+    r"|\d{12,19}"
     r"|\d(?:[ -]?\d){12,18}"
     r")(?![\w]|[.,-]\d)"
 )
@@ -26,7 +26,7 @@ _ISSUERS = (  # first digits, lengths; ISO/IEC 7812 ranges as the issuers publis
     (r"35(?:2[89]|[3-8])", (16, 17, 18, 19)),
     (r"2131|1800", (15,)),
     (r"62|81", (16, 17, 18, 19)),
-    (r"50|5[6-9]|6(?:0|3|7)", (12, 13, 14, 15, 16, 17, 18, 19)),
+    (r"50|5[6-9]|6(?:0|3|7)|0604", (12, 13, 14, 15, 16, 17, 18, 19)),
     (r"220[0-4]|9792|82", (16, 17, 18, 19)),
 )
 _ISSUED = tuple((re.compile(first), lengths) for first, lengths in _ISSUERS)
@@ -34,7 +34,7 @@ _OTHER = re.compile(
     r"(?:\b(?:imei|ean|gtin|upc|barcode|isbn|tracking|order|invoice|serial|parcel|shipment|transaction|reference|ref|sku)"
     r"(?:\s?(?:number|no\.?|nr\.?|code|id))?\s?(?:is|:|#|=|was)?[\s:#]*)$"
 )
-_ASKED = re.compile(r"card|visa|master|amex|maestro|credit|debit|karte|carte|tarjeta|carta|cart[aã]o|kaart")
+_ASKED = re.compile(r"card|charge|visa|master|amex|maestro|credit|debit|karte|carte|tarjeta|carta|cart[aã]o|kaart")
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -46,6 +46,8 @@ def accounts(seen: Seen) -> Iterator[Span]:
             yield seen.span("card", match.start(), match.start() + end)
     for match in _IBAN_START.finditer(seen.text):
         end = _iban_end(seen.text, match)
+        if not end and (whole := _IBAN_WHOLE.match(seen.text, match.start())) and _mod_97(whole[0]):
+            end = whole.end() if _IBAN_ASKED.search(seen.lower, max(0, match.start() - 20), match.start()) else 0
         if end:
             yield seen.span("iban", match.start(), end)
 
@@ -59,6 +61,8 @@ def _card_end(match: re.Match[str], lower: str) -> int:
     """Length of the card number that the candidate begins with; 0: it is none."""
     written = match[0]
     digits = re.sub(r"\D", "", written)
+    if len(digits) == 12 and not _ASKED.search(lower, max(0, match.start() - 40), match.start()):
+        return 0
     if _is_card(digits):
         if written.isdigit() or len(set(re.sub(r"\d", "", written))) > 1:
             before = lower[max(0, match.start() - 40) : match.start()]
@@ -88,7 +92,9 @@ _LENGTHS = {  # characters of an IBAN by country, SWIFT's registry (ISO 13616)
     }.items()
     for country in countries.split()
 }  # fmt: skip
-_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ -]?\d\d[ -]?(?=[A-Za-z0-9])")
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]{2}|[a-z]{2})\d\d(?=[ -]?[A-Za-z0-9])")
+_IBAN_ASKED = re.compile(r"\biban\b.{0,12}$")
+_IBAN_WHOLE = re.compile(r"[A-Za-z]{2}\d\d[A-Za-z0-9]{8,30}(?![A-Za-z0-9])")
 
 
 def _iban_end(text: str, match: re.Match[str]) -> int:
@@ -101,10 +107,16 @@ def _iban_end(text: str, match: re.Match[str]) -> int:
         char = text[at]
         if char.isascii() and char.isalnum():
             taken.append(char)
-        elif not (char in " -." and text[at - 1].isalnum()):
+        elif not (char in " -" and text[at - 1].isalnum()):
             return 0
         at += 1
     if len(taken) < length or (at < len(text) and text[at].isascii() and text[at].isalnum()):
         return 0
-    moved = "".join(taken[4:] + taken[:4])
-    return at if int("".join(str(int(char, 36)) for char in moved)) % 97 == 1 else 0
+    words = re.split(r"[ -]", text[match.start() : at])
+    if len(words) > 1 and any(len(word) != 4 and word.isalpha() for word in words):
+        return 0
+    return at if _mod_97("".join(taken)) else 0
+
+
+def _mod_97(number: str) -> bool:
+    return int("".join(str(int(char, 36)) for char in number[4:] + number[:4])) % 97 == 1

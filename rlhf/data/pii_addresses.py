@@ -26,7 +26,12 @@ _WEAK = (
     "mountains neck orchard oval overpass parks parkways pass passage pike pine pines plain plains point points port ports "
     "prairie radial ramp ranch rapid rapids rest ridge ridges river roads route rue run shoal shoals shore shores skyway spring "
     "springs spur spurs squares station stravenue stream streets summit throughway trace track trafficway tunnel underpass union "
-    "unions valley valleys via viaduct views village villages ville vista walks wall ways well wells bend heath drove end"
+    "unions valley valleys via viaduct views village villages ville vista walks wall ways well wells bend heath drove end "
+    "wynd quays gap gate cutting arcade strand laneway fairway boardwalk chase concourse copse driveway elbow esplanade footway grange "
+    "lookout nook outlook parklands pathway plateau pocket quad quadrangle quadrant reserve retreat ring riverway roadway ronde rotary "
+    "round siding slope stairs strip subway tarn thoroughfare tollway tor towers triangle upper lower vale waterway yard brae basin bay "
+    "beltway brow byway circlet circuit circus cluster colonnade connection crossway dene domain dell edge entrance interchange link "
+    "mile parkside promenade service terraces villas court"
 )
 STRONG, MEDIUM, WEAK = (frozenset(words.split()) for words in (_STRONG, _MEDIUM, _WEAK))
 _ALL = STRONG | MEDIUM | WEAK
@@ -37,7 +42,7 @@ _NUMBER = r"(?:\d{1,5}(?: ?[A-Z](?![\w']))?(?: ?[-/] ?\d{1,4}[A-Z]?)?(?: 1/2| ½
 _INSIDE = r"(?:flat|apartment|apt|unit|suite|ste|studio|shop|level|floor|fl|room|rm|bldg|building|lot|penthouse|ph)"
 _BEFORE = rf"(?:{_INSIDE}\.? ?#?\w{{1,5}}[,\s]\s?)?"
 _HEAD = re.compile(
-    rf"(?<![\w.,$€£#/+:-])(?P<flat>{_BEFORE})(?P<number>{_NUMBER}),?[ ](?P<name>(?:(?:{_ORDINAL}|[^\W\d_][\w'.-]*) ){{1,4}}?)"
+    rf"(?<![\w.,$€£#/+:-])(?:{_BEFORE}(?P<number>{_NUMBER}),?[ ]|{_INSIDE}\.? ?#?\w{{1,5}}\s?[,\n]\s?)(?P<name>(?:(?:{_ORDINAL}|[^\W\d_][\w'.-]*) ){{1,4}}?)"
     rf"(?P<suffix>{_SUFFIX})\b(?!['-]\w)\.?(?P<way> (?:NE|NW|SE|SW|[NSEW]|north|south|east|west)\b\.?)?",
     re.I,
 )
@@ -64,7 +69,8 @@ def _either(words: str) -> str:
 _ZIP = r"\d{5}(?:-\d{4})?"
 _UK = r"(?:GIR ?0AA|[A-PR-UWYZ][A-HK-Y]?\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
 _CA = r"[A-Z]\d[A-Z][ -]?\d[A-Z]\d"
-_POST = rf"(?:(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{1,2}}{_ZIP})|{_UK}|(?:(?:{_either(_CANADA)}),?\s{{1,2}})?{_CA}|(?:{_either(_AUSTRALIA)}),?\s{{1,2}}\d{{4}})(?![\w-])"
+_EIRE = r"[AC-FHKNPRTV-Y]\d[\dW] ?[\dAC-FHKNPRTV-Y]{4}"
+_POST = rf"(?:{_EIRE}|(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{1,2}}{_ZIP})|{_UK}|(?:(?:{_either(_CANADA)}),?\s{{1,2}})?{_CA}|(?:{_either(_AUSTRALIA)}),?\s{{1,2}}\d{{4}})(?![\w-])"
 _TOWN = r"(?:[^\W\d_][\w'.-]*)(?:[ -][^\W\d_][\w'.-]*){0,3}?"
 _COUNTRY = r"(?:,?\s{1,2}(?:USA|U\.S\.A\.|United States(?: of America)?|UK|United Kingdom|England|Scotland|Wales|Canada|Australia|Ireland|Germany|France|Spain|Italy))?"
 _TAIL = re.compile(rf"(?:[,\s]\s{{0,2}}{_TOWN}){{0,3}}?[,\s]\s{{0,2}}{_POST}{_COUNTRY}", re.I)
@@ -144,7 +150,7 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
         after = None
     town = _TOWN_TAIL.match(text, end)
     end = town.end() if town else end
-    number = match["number"]
+    number = match["number"] or "1A"  # a flat without a house number
     if number.isdigit() and 1500 <= int(number) < 2100 and not (match["way"] or town):  # a year
         before = re.search(r"\b(?:at|to|from|near|address:?|is:?)\s$", lower[max(0, start - 12) : start])
         return end if (said and before) or (before and after) else 0

@@ -17,7 +17,7 @@ _UNSPACED = ("护照", "護照", "パスポート", "旅券", "여권")
 _ANY = re.compile("|".join((_WORDS.pattern, *_UNSPACED)))
 _STEMS = ("passp", "reisepass", "passnu", "pass-n", "passnr", "passe", "pasap", "passa", "paspo", "paszp", "pașap", "passi", "útlev", "паспорт", "διαβατ")
 _NUMBER = re.compile(
-    r"(?<![\w.,/-])(?:[A-Z]{1,3}[ -]?\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d){3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
+    r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d){3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
     r"|\d{2} ?\d{2} \d{6}|\d{2} \d{7}|\d{7,10})(?!\w|[.,/-]\d|-\w| ?%| \d{3})",
     re.I,
 )

@@ -47,7 +47,7 @@ _ISBN = re.compile(r"(?=(?:\D*\d){10}\D*$|(?:\D*\d){13}\D*$)(?:97[89][- ])?\d{1,
 _THOUSANDS = re.compile(r"\d{1,3}(?:([ .])000)+|\d{1,3}(?:[ .]\d{3})+")
 
 _NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?[2-9]\d\d[ .-]?\d{4}|[2-9]\d\d([ .-])[2-9]\d\d[ .-]\d{4}|[2-9]\d\d/[2-9]\d\d-\d{4})")
-_NANP_SOME = re.compile(r"(?:1[ .-]?)?(?:\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|1-\d{3}-\d{3}-\d{4})")
+_NANP_SOME = re.compile(r"(?:1[ .-]?)?(?:\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|\d{3}([.-])\d{3}\1\d{4})")
 _AREA = re.compile(r"(?:[80][ -]?)?\((?!(?:1[89]|20)\d\d\))0?\d{1,5}\)[ .\-/]?\d{2,5}(?:[ .\-/]?\d{2,5}){0,3}")
 _TRUNK = re.compile(r"0\d{1,5}(?: ?[ /.-] ?\d{2,8}| \d){1,5}")
 _RUSSIAN = re.compile(r"8[ -]?\(?\d{3}\)?[ -]?\d{3}[ -]\d\d[ -]?\d\d")
@@ -166,6 +166,17 @@ def _said(seen: Seen, start: int, end: int) -> bool:
     return bool(_SAID_AFTER.match(seen.lower, end))
 
 
+_LEADING = re.compile(
+    r"(?:[\s:.#(=-]|\b(?:me|us|him|her|them|number|no|nr|num|is|at|on|unter|au|al|my|it|to|this|please|am|op|på|das|ist|est|es|è)\b)*"
+)
+
+
+def _asked(seen: Seen, start: int) -> bool:
+    """Whether a word for telephones leads straight to the number: seven or eight digits alone may be anything."""
+    at = last(_SAID, seen.lower, start, _REACH)
+    return at < 0 or bool(_LEADING.fullmatch(seen.lower, at, start))
+
+
 def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
     end = start + len(number)
     if not _ends_well(seen, end) or number.count("(") != number.count(")"):
@@ -177,8 +188,13 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
     if sum(len(group) == 1 for group in groups) >= 3 or len(set(digits)) < 3 - said:
         return False
     if said:
-        return len(digits) <= 15 and not (_THOUSANDS.fullmatch(number) and (len(digits) < 9 or digits.endswith("000")))
-    if not 8 <= len(digits) <= 12 or labelled_otherwise(seen.lower, start):
+        if number.isdigit() and len(number) < 9 and not _asked(seen, start):
+            return False
+        thousands = _THOUSANDS.fullmatch(number) and len(digits) < 9
+        return len(digits) <= 15 and not thousands and not all(group.endswith("000") for group in groups)
+    if len(digits) == 10 and re.match(r" ?(?:x|ext)", seen.lower[end : end + 4]):
+        return True
+    if not 8 <= len(digits) <= 12 + (digits[0] == "0") or labelled_otherwise(seen.lower, start):
         return False
     return _has_form(number, digits, groups)
 
@@ -191,7 +207,7 @@ def _has_form(number: str, digits: str, groups: list[str]) -> bool:
         return True
     if number.isdigit():
         return any(form.fullmatch(number) and _in_plan(number, region) for region, form in _PLAIN_TRUNK)
-    if digits[0] == "0" and _TRUNK.fullmatch(number) and 9 <= len(digits) <= 12 and digits[1] != "0":
+    if digits[0] == "0" and _TRUNK.fullmatch(number) and 9 <= len(digits) <= 13 and digits[1] != "0":
         return not (_ISBN.fullmatch(number) and _is_isbn(digits)) and not _other_form(number, groups)
     return any(form.fullmatch(number) and _in_plan(number, region) for form, region in _SHAPED)
 

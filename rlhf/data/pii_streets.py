@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from rlhf.data.pii_text import Seen, Span
 
 _U, _L = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃĘĄŠŽČŐŰ", "a-zß-öø-ÿłśżźćńęąšžčőű"
-_CAP = rf"[{_U}][\w'.-]*"
+_CAP = rf"(?!(?:Apt|Suite|Apartment|Appartement|Appartamento|Bureau|Local|Piso|Puerta|Piano|Interno|Scala|Planta|Escalera|Unit)\b)[{_U}][\w'.-]*"
 _LINK = r"(?:de|del|della|delle|dei|degli|dello|dell'|di|da|do|dos|das|du|des|la|las|le|les|los|el|lo|l'|d'|y|e|et|en|van|von|vom|zu|zum|zur|der|den|dem|het|'t|ten|ter|op|of|the|a|al|au|aux|sur|sous|i)"
 _NAME = rf"(?:(?:{_LINK} |l'|d'|dell'|L'|D'){{0,3}}(?:{_CAP}|\d{{1,2}}(?: (?:de|di) )?)(?:[ -](?:(?:{_LINK} |l'|d'|dell'){{0,2}}{_CAP})){{0,4}})"
 _HOUSE = r"\d{1,4}(?! ?(?:km|m|min|minuten|uhr|%|prozent|€|euro|jahre|tage|stunden|mal)\b)(?: ?(?:bis|ter|quater)\b| ?[a-zA-Z](?![\w']))?(?: ?[-/] ?\d{1,4} ?[a-z]?\b| ?-? ?(?:hs|I{1,3}V?|IV)\b)?"
 _POSTCODE = r"(?:(?:[A-Z]{1,2}-)?\d{4,5}(?:[ -]\d{2,3})?(?! ?(?:€|%|km|euro))(?: ?[A-Z]{2}(?![\w]))?|\d{2}-\d{3}|\d{3} \d{2})"
 _PLACE = rf"(?:{_CAP}|'[ts] ?{_CAP})(?:[ -](?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|\([A-Z]{{2}}\)|\d{{2}}\b)){{0,4}}"
 _FLOOR = (
-    r"(?:[ ,]{1,2}(?:\d{1,2} ?[ºª°](?: ?[A-Z]\b| ?(?:izq|dcha|izda)\w*\.?)?|(?:piso|planta|puerta|pta|esc|escalera|apt|apartamento|apartament|bajo|"
-    r"interno|int|scala|piano|appartamento|apto|bloco|andar|bâtiment|bât|bat|appartement|apt|étage|étg|bus|m\.|lok|whg|wohnung|og|eg|stiege|top)\.? ?\w{1,4})){0,3}"
+    r"(?i:[ ,]{1,2}(?:\d{1,2} ?[ºª°](?: ?[A-Z]\b| ?(?:izq|dcha|izda)\w*\.?)?|(?:piso|planta|puerta|pta|esc|escalera|apt|apartamento|apartament|bajo|"
+    r"interno|int|scala|piano|appartamento|apto|suite|bureau|bloco|andar|bâtiment|bât|bat|appartement|apt|étage|étg|bus|m\.|lok|whg|wohnung|og|eg|stiege|top)\.? ?\w{1,4})){0,3}"
 )
 _TAIL = re.compile(
-    rf"{_FLOOR}[ ]?[,\n-]?\s{{0,2}}(?:{_POSTCODE}[ ,]{{1,2}}{_PLACE}(?: \([A-Z]{{2}}\))?|(?:{_PLACE}, ?)?{_PLACE}[ ,]{{1,2}}(?:- ?[A-Z]{{2}}[ ,]{{1,2}})?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}}-\d{{3}})(?!\w))"
+    rf"{_FLOOR}[ ]?[,\n-]?\s{{0,2}}(?:{_POSTCODE}[ ,\n]{{1,2}}{_PLACE}(?: \([A-Z]{{2}}\))?|(?:{_PLACE}, ?)?{_PLACE}[ ,]{{1,2}}(?:- ?[A-Z]{{2}}[ ,]{{1,2}})?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}}-\d{{3}})(?!\w))"
 )
 _FLOORS = re.compile(_FLOOR, re.I)
 
 # A street's name in one word: ends that are streets, and ends that are other words too
 _SURE_END = (
-    r"stra(?:ß|ss)e|[Ss]tra(?:ß|ss)e|str\.|platz|allee|gasse|(?<![äÄ])ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|"
-    r"dreef|plantsoen|gatan|vägen|gata|gade|veien|gaten|katu|weg"
+    r"(?i:stra(?:ß|ss)e|str\.|platz|allee|gasse|(?<!ä)ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|"
+    r"dreef|plantsoen|gatan|vägen|gata|gade|veien|gaten|katu|weg)|-(?:Ring|Hof|Str|Park|Markt|Pfad|Steig)|(?<=[a-z]{3})boulevard"
 )
 _LIKELY_END = r"str|ring|hof|pfad|steig|stieg|graben|markt|wall|kai|brücke|tor|feld|berg|tal|winkel|park|dijk|baan|pad|boulevard|vej|vei|tie|väg|kuja|stræde|torv|straße"
 _ONE_WORD = re.compile(
@@ -50,45 +50,67 @@ _TYPES_MAYBE = (
 )
 _TYPED = re.compile(rf"(?<![\w/])(?:(?P<sure>{_TYPES_SURE})|(?P<maybe>{_TYPES_MAYBE})) ?(?P<name>{_NAME}),? (?:n\.?[º°]? ?|nº ?|s/n)?(?P<house>{_HOUSE})(?![\w%]|[.,:]\d)")
 _FRENCH = re.compile(
-    r"(?<![\w.,$€£#/+:-])\d{1,4}(?: ?(?:bis|ter|quater|[A-D])\b)?,? (?P<type>(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]oul\.|[Pp]lace|[Pp]l\.|[Cc]hemin|[Cc]h\.|[Ii]mpasse|"
-    r"[Aa]llées?|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare|[Pp]assage|[Ff]aubourg|[Ss]entier|[Ee]splanade|[Pp]romenade|[Rr]uelle|[Vv]oie|[Mm]ontée|[Tt]raverse|[Rr]ésidence|[Cc]ité|[Vv]illa))"
+    r"(?<![\w.,$€£#/+:-])(?P<house>\d{1,5}(?: ?(?:bis|ter|quater|[A-D])\b)?,? )?(?P<type>(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]oul\.|[Pp]lace|[Pp]l\.|[Cc]hemin|[Cc]h\.|[Ii]mpasse|"
+    r"[Aa]llées?|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare|[Pp]assage|[Ff]aubourg|[Ss]entier|[Ee]splanade|[Pp]romenade|[Rr]uelle|[Vv]oie|[Mm]ontée|[Tt]raverse|[Rr]ésidence|[Cc]ité|[Vv]illa|[Rr]ang))"
     rf" (?:{_NAME}|(?P<low>(?:{_LINK} |l'|d'){{1,2}}[{_L}][\w'-]+(?:[ -][\w'-]+){{0,3}}?))"
 )
 _COLOMBIAN = re.compile(r"\b(?:Calle|Carrera|Cra|Cl|Diagonal|Transversal)\.? \d{1,3} ?[A-Z]? ?(?:#|No\.?) ?\d{1,3} ?[A-Z]? ?- ?\d{1,3}\b")
 _RUSSIAN = re.compile(r"(?:ул|пр|пер|просп|наб|бул|пр-т|ш)\.? ?[А-ЯЁ][\w -]{1,40}?,? (?:д\.? ?)?\d{1,4}[а-я]?(?:,? ?(?:к|корп|стр)\.? ?\d{1,3})?(?:,? ?кв\.? ?\d{1,4})?\b")
-_ANCHORED = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}{_FLOOR}\s?[,\n]\s{{0,2}}(?:[A-Z]{{1,2}}-)?\d{{5}}[ ,]{{1,2}}{_PLACE}")
-_DUTCH = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,]{{0,2}}\s?{_PLACE}")
-
-_HINTS = re.compile(
-    r"str(?:a(?:ß|ss)e|\b)|platz|allee|gasse|ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|dreef|plantsoen|gatan|vägen|gata|gade|"
-    r"veien|katu|weg|\b(?:calle|c/|av|avda|avenida|paseo|carrer|rambla|glorieta|travesía|carretera|ctra|callejón|urbanización|plaza|viale|piazz|vicolo|corso|lungo|"
-    r"rua|travessa|praça|estrada|rodovia|rue|boulevard|bd|avenue|chemin|impasse|quai|allées?|ulica|ul|al|os|place|cours|route|square|passage|carrera|cra)"
+_NOT_ANCHORS = re.compile(
+    r"(?:Table|Figure|Fig|Section|Chapter|Page|Part|Version|Windows|January|February|March|April|May|June|July|August|September|October|"
+    r"November|December|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|Room|Level)\.?$"
 )
-_POST = re.compile(r"(?<![\w.,-])(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3}| ?[A-Z]{2})?[ ,]{1,2}[^\W\d_]|[^\W\d_],? \d{5}\b|\d{2}-\d{3} [^\W\d_]")
-_AT = re.compile(r"\b(?:address|adresse|indirizzo|dirección|adres|live|lives|living|at|in|wohne|wohnt|abito|abita|vivo|vive|habite|woon|to|ship|an|nach|a)\b[^.!?\n]{0,20}$")
+_ANCHORED = re.compile(
+    rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? (?P<house>{_HOUSE}){_FLOOR}\s?[,\n]\s{{0,2}}"
+    rf"(?:(?P<five>(?:[A-Z]{{1,2}}-)?\d{{5}}|\d{{3}} \d{{2}}|\d{{2}}-\d{{3}}|\d{{4}}-\d{{3}})|\d{{4}})[ ,]{{1,2}}{_PLACE}"
+)
+_DUTCH = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,\n]{{0,2}}\s?{_PLACE}")
+
+_ONE_WORD_HINT = re.compile(
+    r"(?:stra(?:ß|ss)e|str\.?|platz|allee|gasse|ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|dreef|plantsoen|gatan|vägen|gata|"
+    r"gade|veien|gaten|katu|weg|ring|hof|pad|dijk|baan|boulevard|pfad|steig|markt|park|vej|tie),? \d"
+)
+_TYPES = frozenset(
+    "calle c avenida avda av paseo carrer rambla glorieta travesía carretera ctra callejón urbanización plaza pza plza viale v piazza piazzale p vicolo corso "
+    "lungotevere lungomare lungarno rua travessa praça estrada rodovia rue boulevard bd boul avenue chemin ch impasse quai allée allées ul ulica al os via "
+    "largo borgo strada contrada rotonda incrocio stretto canale salita località vial ronda camino acceso alameda cañada cuesta pasaje pasadizo vía place "
+    "square cours route passage ladeira beco viela parque pl am an im in auf unter zum zur hinter alte alter altes neue neuer große großer kleine kleiner "
+    "lange langer obere untere hohe faubourg sentier esplanade promenade ruelle voie montée traverse résidence cité villa rang carrera cra cl diagonal transversal".split()
+)
+_POST = re.compile(
+    r"(?<![\w.,-])(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3}| ?[A-Z]{2})?[ ,\n]{1,2}[A-ZÀ-Þ'(]|[^\W\d_],? \d{5}\b|\d{2}-\d{3} [^\W\d_]|\d{3} \d{2} [^\W\d_]"
+)
+_AT = re.compile(
+    r"\b(?:address(?: is)?|adresse|indirizzo|dirección|direccion|adres|(?:live[sd]?|living|resides?|stay(?:ing)?|located) (?:at|in|on)|"
+    r"(?:ship|send|deliver|mail|moved?|parcel|package|letter)\b[^.!?\n]{0,16}\bto|wohn\w*|abit[oa]|viv[eo]|habite|woon\w*)\b[^.!?\n]{0,8}$"
+)
 
 
 def foreign_addresses(seen: Seen) -> Iterator[Span]:
     text, posted = seen.text, bool(_POST.search(seen.text))
-    if posted or _HINTS.search(seen.lower):
+    if _ONE_WORD_HINT.search(seen.lower):
         for match in _ONE_WORD.finditer(text):
             end = _end(seen, match, bool(match["sure"]) and not _NOT_STREETS.search(match["name"]))
             if end:
                 yield seen.span("address", match.start(), end)
+    if not seen.words.isdisjoint(_TYPES):
         for match in _TYPED.finditer(text):
             end = _end(seen, match, bool(match["sure"]))
             if end:
                 yield seen.span("address", match.start(), end)
         for match in _FRENCH.finditer(text):
-            end = _end(seen, match, not match["low"])
+            end = _end(seen, match, bool(match["house"]) and not match["low"])
             if end:
                 yield seen.span("address", match.start(), end)
         for match in _COLOMBIAN.finditer(text):
             yield seen.span("address", *match.span())
     if posted:
-        for pattern in (_ANCHORED, _DUTCH):
-            for match in pattern.finditer(text):
+        for match in _ANCHORED.finditer(text):
+            said = _AT.search(seen.lower, max(0, match.start() - 30), match.start())
+            if said or (match["five"] and not _NOT_ANCHORS.search(match["name"])):
                 yield seen.span("address", *match.span())
+        for match in _DUTCH.finditer(text):
+            yield seen.span("address", *match.span())
     if not text.isascii():
         for match in _RUSSIAN.finditer(text):
             yield seen.span("address", *match.span())
@@ -98,7 +120,7 @@ def _end(seen: Seen, match: re.Match[str], sure: bool) -> int:
     tail = _TAIL.match(seen.text, match.end())
     if tail:
         return tail.end()
-    if not sure and not (match.groupdict().get("maybe") == "Via" and _AT.search(seen.lower, max(0, match.start() - 30), match.start())):
+    if not sure and not (match["house"] and _AT.search(seen.lower, max(0, match.start() - 30), match.start())):
         return 0
     floors = _FLOORS.match(seen.text, match.end())
     return floors.end() if floors else match.end()

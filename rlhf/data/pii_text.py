@@ -94,7 +94,7 @@ def apart(spans: Iterable[tuple[int, Span]]) -> list[Span]:
     for rank, span in sorted(spans, key=lambda item: (item[1].start, -item[1].end)):
         if kept and span.start < kept[-1][1].end:
             held_rank, held = kept[-1]
-            if (rank, held.start - held.end) >= (held_rank, span.start - span.end):
+            if (rank, span.start - span.end) >= (held_rank, held.start - held.end):
                 continue
             kept.pop()
         kept.append((rank, span))
@@ -107,7 +107,7 @@ _LABELS = (
     "lot batch policy claim member membership policy patient mrn imei meid vin epoch timestamp build commit job issue bug "
     "error route flight train bus catalog catalogue code pin plate permit registration reg docket file record row "
     "bestellnummer bestellung rechnungsnummer rechnung auftrag auftragsnummer sendungsnummer artikelnummer kundennummer "
-    "commande facture colis pedido factura envío ordine fattura spedizione bestelling factuur order-id po rfc pmid arxiv ndc cas"
+    "commande facture colis pedido factura envío ordine fattura spedizione bestelling factuur order-id po pmid arxiv ndc cas"
 )
 _LABELLED = re.compile(
     rf"(?<![^\W\d_])(?:{'|'.join(map(re.escape, _LABELS.split()))})(?:[\s_-]?(?:number|num|no|nr|nummer|id|code|ref|is))?"
