@@ -23,8 +23,8 @@ __all__ = ["KINDS", "Span", "find", "redact"]
 
 KINDS = ("email", "phone", "card", "iban", "ssn", "national_id", "passport", "ip", "api_key", "address")
 
+_DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
 _SIX_DIGITS = re.compile(r"\d(?:[^\d\n]{0,3}\d){5}")
-_ADDRESS_LIKE = re.compile(r"\d[\w/-]*[.,]?\s+[^\W\d_]|[^\W\d_][.,]?,? \d")
 
 
 def find(text: str) -> list[Span]:
@@ -49,14 +49,13 @@ def _all(seen: Seen) -> Iterator[tuple[int, Span]]:
     yield from ((1, span) for span in keys(seen))
     if "@" in text or " at " in text or maybe_spelled(seen.lower):
         yield from ((1, span) for span in emails(seen))
-    if not re.search(r"\d", text):
+    if not seen.runs:
         return
     if _SIX_DIGITS.search(text):
         yield from ((2, span) for span in accounts(seen))
         yield from ((4, span) for span in ids(seen))
         yield from ((6, span) for span in phones(seen))
     yield from ((3, span) for span in passports(seen))
-    if "." in text or ":" in text:
+    if _DOTTED.search(text) or text.count(":") > 1:
         yield from ((5, span) for span in ips(seen))
-    if _ADDRESS_LIKE.search(text):
-        yield from ((5, span) for span in addresses(seen))
+    yield from ((5, span) for span in addresses(seen))

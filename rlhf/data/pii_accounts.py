@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stdnum import ean
 
-from rlhf.data.pii_text import Seen, Span
+from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
     r"(?<![\w.,/#-])(?:"
@@ -40,10 +40,13 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def accounts(seen: Seen) -> Iterator[Span]:
-    for match in _CARD.finditer(seen.text):
-        end = _card_end(match, seen.lower)
-        if end:
-            yield seen.span("card", match.start(), match.start() + end)
+    after = 0
+    for start, _ in seen.runs:
+        match = _CARD.match(seen.text, start) if start >= after else None
+        length = _card_end(match, seen.lower) if match else 0
+        if length:
+            after = start + length
+            yield seen.span("card", start, after)
     for match in _IBAN_START.finditer(seen.text):
         end = _iban_end(seen.text, match)
         if not end and (whole := _IBAN_WHOLE.match(seen.text, match.start())) and _mod_97(whole[0]):
@@ -60,7 +63,7 @@ def luhn(digits: str) -> bool:
 def _card_end(match: re.Match[str], lower: str) -> int:
     """Length of the card number that the candidate begins with; 0: it is none."""
     written = match[0]
-    digits = re.sub(r"\D", "", written)
+    digits = digits_of(written)
     if len(digits) == 12 and not _ASKED.search(lower, max(0, match.start() - 40), match.start()):
         return 0
     if _is_card(digits):
@@ -71,7 +74,7 @@ def _card_end(match: re.Match[str], lower: str) -> int:
         return len(written)
     shorter = written[:19]  # four groups of four, and what follows them is not of the number
     if len(written) > 19 and re.fullmatch(r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}", shorter) and not written[19].isdigit():
-        return 19 if _is_card(re.sub(r"\D", "", shorter)) else 0
+        return 19 if _is_card(digits_of(shorter)) else 0
     return 0
 
 

@@ -40,12 +40,15 @@ _SUFFIX = "|".join(sorted(_ALL, key=lambda word: (-len(word), word)))
 _ORDINAL = r"\d{1,3}(?:st|nd|rd|th)"
 _NUMBER = r"(?:\d{1,5}(?: ?[A-Z](?![\w']))?(?: ?[-/] ?\d{1,4}[A-Z]?)?(?: 1/2| ½)?)"
 _INSIDE = r"(?:flat|apartment|apt|unit|suite|ste|studio|shop|level|floor|fl|room|rm|bldg|building|lot|penthouse|ph)"
-_BEFORE = rf"(?:{_INSIDE}\.? ?#?\w{{1,5}}[,\s]\s?)?"
-_HEAD = re.compile(
-    rf"(?<![\w.,$€£#/+:-])(?:{_BEFORE}(?P<number>{_NUMBER}),?[ ]|{_INSIDE}\.? ?#?\w{{1,5}}\s?[,\n]\s?)(?P<name>(?:(?:{_ORDINAL}|[^\W\d_][\w'.-]*) ){{1,4}}?)"
-    rf"(?P<suffix>{_SUFFIX})\b(?!['-]\w)\.?(?P<way> (?:NE|NW|SE|SW|[NSEW]|north|south|east|west)\b\.?)?",
-    re.I,
+_WORD = rf"(?:{_ORDINAL}|[^\W\d_][\w'.-]*)"
+_STREET = (
+    rf"(?P<name>(?:{_WORD} ){{1,4}}?)(?P<suffix>{_SUFFIX})\b(?!['-]\w)(?! (?:{_SUFFIX})\b)\.?"
+    r"(?P<way> (?:NE|NW|SE|SW|[NSEW]|north|south|east|west)\b\.?)?"
 )
+_HEAD = re.compile(rf"(?<![\w.,$€£#/+:-])(?P<number>{_NUMBER}),?[ ]{_STREET}", re.I)
+_FLAT_HEAD = re.compile(rf"(?P<number>\d{{1,5}}\w?\s?[,\n]\s?){_STREET}", re.I)
+_FLAT = re.compile(rf"(?<!\w){_INSIDE}\.? ?#?$", re.I)
+_BEFORE = re.compile(rf"(?<!\w){_INSIDE}\.? ?#?\w{{1,5}}[,\s]\s?$", re.I)
 _UNIT = re.compile(rf"(?:,? ?#|[, \n]{{1,2}}{_INSIDE}\b\.? ?#? ?)(?=\w*\d|[A-Z]\b)[\w-]{{1,6}}", re.I)
 
 _STATES = (
@@ -70,18 +73,20 @@ _ZIP = r"\d{5}(?:-\d{4})?"
 _UK = r"(?:GIR ?0AA|[A-PR-UWYZ][A-HK-Y]?\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
 _CA = r"[A-Z]\d[A-Z][ -]?\d[A-Z]\d"
 _EIRE = r"[AC-FHKNPRTV-Y]\d[\dW] ?[\dAC-FHKNPRTV-Y]{4}"
-_POST = rf"(?:{_EIRE}|(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{1,2}}{_ZIP})|{_UK}|(?:(?:{_either(_CANADA)}),?\s{{1,2}})?{_CA}|(?:{_either(_AUSTRALIA)}),?\s{{1,2}}\d{{4}})(?![\w-])"
+_POST = rf"(?:{_EIRE}|(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{1,2}}{_ZIP})|{_UK}|(?:(?:{_either(_CANADA)}),?\s{{1,2}})?{_CA}|(?-i:{_either(_AUSTRALIA)}),?\s{{1,2}}\d{{4}})(?![\w-])"
 _TOWN = r"(?:[^\W\d_][\w'.-]*)(?:[ -][^\W\d_][\w'.-]*){0,3}?"
 _COUNTRY = r"(?:,?\s{1,2}(?:USA|U\.S\.A\.|United States(?: of America)?|UK|United Kingdom|England|Scotland|Wales|Canada|Australia|Ireland|Germany|France|Spain|Italy))?"
 _TAIL = re.compile(rf"(?:[,\s]\s{{0,2}}{_TOWN}){{0,3}}?[,\s]\s{{0,2}}{_POST}{_COUNTRY}", re.I)
-_STATE_TAIL = re.compile(rf",?\s{{1,2}}{_TOWN},\s?(?:(?:{_either(_STATES)})\b|(?i:{_either(_STATE_NAMES)}|{_either(_CANADA)}|{_either(_AUSTRALIA)})\b){_COUNTRY}")
+_STATE_TAIL = re.compile(rf",?\s{{1,2}}(?:in )?[A-Z][\w'.-]*(?:[ -][A-Z][\w'.-]*){{0,3}}?,\s?(?:(?:{_either(_STATES)})\b|(?i:{_either(_STATE_NAMES)}|{_either(_CANADA)}|{_either(_AUSTRALIA)})\b){_COUNTRY}")
 _TOWN_TAIL = re.compile(r",\s{1,2}(?:[A-Z][\w'.-]*)(?:[ -][A-Z][\w'.-]*){0,2}(?=\s*(?:$|[.,;:!?)\"\n]))")
-_POSTED = re.compile(rf"(?<![\w-]){_POST}", re.I)
 _ANY_HEAD = re.compile(
-    rf"(?<![\w.,$€£#/+:-])(?:{_BEFORE}{_NUMBER},?[ ]|{_INSIDE}\.? ?#?\w{{1,5}}\s?[,\n]\s?)(?P<name>(?:{_ORDINAL}|[^\W\d_][\w'.-]*)(?: (?:{_ORDINAL}|[^\W\d_][\w'.-]*)){{0,4}}?)"
-    rf"(?P<unit>[, \n]{{1,2}}{_INSIDE}\b\.? ?#? ?[\w-]{{1,6}}|,? ?#[\w-]{{1,6}})?\s?[,\n]\s{{0,2}}(?:{_TOWN}\s?[,\n]\s{{0,2}}){{0,2}}(?:{_TOWN}[,\s]\s{{0,2}})?{_POST}{_COUNTRY}",
+    rf"(?<![\w.,$€£#/+:-]){_NUMBER}(?:,?[ ]|\s?[,\n]\s?)(?P<name>{_WORD}(?: {_WORD}){{0,4}}?)"
+    rf"(?:[, \n]{{1,2}}{_INSIDE}\b\.? ?#? ?[\w-]{{1,6}}|,? ?#[\w-]{{1,6}})?\s?[,\n]\s{{0,2}}(?:{_TOWN}\s?[,\n]\s{{0,2}}){{0,2}}(?:{_TOWN}[,\s]\s{{0,2}})?{_POST}{_COUNTRY}",
     re.I,
 )
+_LETTERED = re.compile(rf"(?:{_UK}|{_CA}|{_EIRE})(?!\w)", re.I)
+_REGIONS = frozenset(word.rpartition("_")[2].lower() for word in f"{_STATES} {_STATE_NAMES} {_AUSTRALIA}".split())
+_REACH = 120  # characters from a house number to its postcode
 _BOX = re.compile(
     rf"\b(?:G?P\.? ?O\.? ?Box|Post Office Box|Postfach|Postbus|Casella Postale|Apartado(?: de Correos)?|Boîte Postale|Locked Bag) (?:no\.? )?\d[\d ]{{0,6}}\d\b|"
     rf"\b(?:G?P\.? ?O\.? ?Box) \d\b",
@@ -96,7 +101,7 @@ _CONTEXT = re.compile(
 )
 _JUST_BEFORE = re.compile(r"(?:\b(?:at|to|from|near|of|on|outside|is|c/o|is:)|[:,(\n\"'-])\s*$|^\s*$")
 _NOT_AFTER = re.compile(
-    r"\b(?:chapter|episode|season|level|track|part|scene|act|page|pages|section|lesson|exit|platform|line|bus|gate|table|figure|vol|volume|"
+    r"\b(?:sh|sr|us|hwy|highway|route|rte|interstate|chapter|episode|season|level|track|part|scene|act|page|pages|section|lesson|exit|platform|line|bus|gate|table|figure|vol|volume|"
     r"issue|top|over|about|nearly|almost|approximately|around|only|all|these|those|first|last|other|some|our|the|every|than|in|since|by|until|during|"
     r"early|late|mid|circa|and|are|were|have|has|had|got|with|for|took|won|like|exactly|another|least|most)\s$"
 )
@@ -110,23 +115,43 @@ _PRAISE = frozenset(
     "most more many few several common famous popular top long short single double full half hour day year mile minute degree "
     "percent million billion hundred thousand".split()
 )
+_CLAUSE = re.compile(r"\b(?:and|is|was|were|are|in|by|with|that|which|for|or|than|from|people|million)\b")
 _NOT_NAMES = re.compile(r"\b(?:of|the best|a|an|is|are|was|were|to|for|with|in|on|at|per|and|or|from|people|years?|days?|hours?|miles?|km|pages?|minutes?)\b")
 
 
 def addresses(seen: Seen) -> Iterator[Span]:
-    if not seen.words.isdisjoint(_ALL):
-        for match in _HEAD.finditer(seen.text):
-            end = _english_end(seen, match)
-            if end:
-                yield seen.span("address", match.start(), end)
-    if _POSTED.search(seen.text):
-        for match in _ANY_HEAD.finditer(seen.text):
-            yield seen.span("address", *match.span())
-    for pattern in (_BOX, _MILITARY) if "box" in seen.words or "Post" in seen.text or "PO A" in seen.text else ():
-        for match in pattern.finditer(seen.text):
-            tail = _TAIL.match(seen.text, match.end())
+    text = seen.text
+    known = not seen.words.isdisjoint(_ALL)
+    posts = list(_posts(seen))
+    for start, stop in seen.runs if known or posts else ():
+        match = _HEAD.match(text, start) if known else None
+        inside = _FLAT.search(text, max(0, start - 16), start) if not match else None
+        if inside and known:
+            match = _FLAT_HEAD.match(text, start)
+        end = _english_end(seen, match) if match else 0
+        if not end and any(stop < post < stop + _REACH for post in posts):
+            whole = _ANY_HEAD.match(text, start)
+            end = whole.end() if whole and not _CLAUSE.search(whole["name"]) else 0
+        if end:
+            before = inside or _BEFORE.search(text, max(0, start - 22), start)
+            yield seen.span("address", before.start() if before else start, end)
+    for pattern in (_BOX, _MILITARY) if "box" in seen.words or "Post" in text or "PO A" in text else ():
+        for match in pattern.finditer(text):
+            tail = _TAIL.match(text, match.end())
             yield seen.span("address", match.start(), tail.end() if tail else match.end())
     yield from foreign_addresses(seen)
+
+
+def _posts(seen: Seen) -> Iterator[int]:
+    """Where postcodes of the English-speaking countries begin."""
+    text = seen.text
+    for start, end in seen.runs:
+        if 4 <= end - start <= 5:
+            words = text[max(0, start - 24) : start].rstrip(" ,.\n").rsplit(None, 1)
+            if words and words[-1].lower() in _REGIONS:
+                yield start
+        elif start and text[start - 1].isalpha() and any(_LETTERED.match(text, start - back) for back in (1, 2) if start >= back):
+            yield start
 
 
 def _english_end(seen: Seen, match: re.Match[str]) -> int:
@@ -135,8 +160,8 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     unit = _UNIT.match(text, end)
     end = unit.end() if unit else end
     suffix, name = match["suffix"], match["name"]
-    tail = _TAIL.match(text, end) or _STATE_TAIL.match(text, end)
-    if tail:
+    tail = _TAIL.match(text, end) or (_STATE_TAIL.match(text, end) if name[0].isupper() or name[0].isdigit() else None)
+    if tail and not _CLAUSE.search(name):
         return tail.end()
     said = bool(_CONTEXT.search(lower, max(0, start - 60), start))
     if unit and (suffix.lower() in STRONG or said or match["name"][0].isupper()):
@@ -150,7 +175,7 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
         after = None
     town = _TOWN_TAIL.match(text, end)
     end = town.end() if town else end
-    number = match["number"] or "1A"  # a flat without a house number
+    number = match["number"].strip(" ,\n")
     if number.isdigit() and 1500 <= int(number) < 2100 and not (match["way"] or town):  # a year
         before = re.search(r"\b(?:at|to|from|near|address:?|is:?)\s$", lower[max(0, start - 12) : start])
         return end if (said and before) or (before and after) else 0

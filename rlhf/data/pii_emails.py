@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_text import Seen, Span
+from rlhf.data.pii_text import Seen, Span, holds
 
 _MARKS = "\u0300-\u036f\u0900-\u0e7f"  # vowel signs and accents, which are no letters to \\w
 _LOCAL = rf"(?<![\w.+%@{_MARKS}-])[\w%{_MARKS}][\w.+%'!#$&*~^{_MARKS}-]{{0,63}}"
@@ -43,7 +43,7 @@ _SPELLED = tuple(
 )
 _SHOUTED = re.compile(r"\b(?P<local>[a-z0-9._+-]{1,64})AT(?P<host>[a-z0-9-]{1,63}(?:DOT[a-z0-9-]{2,63}){1,4})\b")
 _MAILBOX = re.compile(
-    r"(?<![\w.+-])(?P<local>[\w.+-]{1,64}) at (?P<host>(?:gmail|googlemail|yahoo|hotmail|outlook|live|icloud|aol|gmx|web|"
+    r" at (?P<host>(?:gmail|googlemail|yahoo|hotmail|outlook|live|icloud|aol|gmx|web|"
     r"proton|protonmail|zoho|yandex|mail|fastmail|tutanota|posteo)\.(?:com|de|net|org|fr|es|it|co\.uk|co\.in|me|ru|at|ch))\b"
 )
 _BETWEEN = re.compile(rf"{_OPEN}|{_SAID}|DOT| \. ?|[-_]dot[-_]", re.I)
@@ -61,7 +61,12 @@ _STOP = frozenset(
     "which what where look looking stare point points meet arrive is are was be it in on of and or to me you we".split()
 )
 _HINTS = ("dot", "punkt", "punto", "point", "ponto", "period")
-_BRACKETED = re.compile(r"[\[({<|]\s?(?:at|@|arroba|chiocciola|arobase|ät|a)\s?[\])}>|]|&#64;|&#x40;|&commat;|%40")
+_BRACKETED = tuple(
+    f"{opened}{blank}{word}{blank}{closed}"
+    for opened, closed in ("()", "[]", "{}", "<>", "||")
+    for blank in ("", " ")
+    for word in ("at", "@", "arroba", "chiocciola")
+) + ("(a)", "&#64;", "&#x40;", "&commat;", "%40")
 
 
 def emails(seen: Seen) -> Iterator[Span]:
@@ -84,13 +89,14 @@ def emails(seen: Seen) -> Iterator[Span]:
                 yield seen.span("email", *match.span())
     if " at " in seen.text:
         for match in _MAILBOX.finditer(seen.text):
-            if match["local"].lower() not in _STOP and _names_somebody(match["local"]):
-                yield seen.span("email", *match.span())
+            local = re.search(r"[\w.+-]+$", seen.text[max(0, match.start() - 64) : match.start()])
+            if local and _names_somebody(local[0]):
+                yield seen.span("email", match.start() - len(local[0]), match.end())
 
 
 def maybe_spelled(lower: str) -> bool:
     """Whether a text may hold an address without a plain "@": one in brackets, or the word for the dot."""
-    return any(hint in lower for hint in _HINTS) or bool(_BRACKETED.search(lower))
+    return holds(lower, _HINTS) or (holds(lower, "([{<|&%") and holds(lower, _BRACKETED))
 
 
 def _is_address(match: re.Match[str]) -> bool:

@@ -13,21 +13,35 @@ from typing import NamedTuple
 
 from stdnum import get_cc_module
 
-from rlhf.data.pii_text import Seen, Span, labelled_otherwise, names
+from rlhf.data.pii_text import Seen, Span, holds, labelled_otherwise, names
 
 Check = Callable[[str], bool]
 _AFTER_NAME, _BEFORE_NAME = 40, 34  # characters between a name and its number
 
 
 def ids(seen: Seen) -> Iterator[Span]:
-    for pattern, forms in ((_BY_DIGITS, _DIGITS), (_BY_LETTERS, _LETTERS)):
-        for match in pattern.finditer(seen.text):
-            checks = forms[int(str(match.lastgroup)[1:])][1]
-            if any(is_valid(name, match[0]) for name in checks.split()) and not labelled_otherwise(seen.lower, match.start()):
-                yield seen.span("ssn" if checks == "us.ssn us.itin us.atin" else "national_id", *match.span())
-    for rule in NAMED:
-        if not rule.hints.isdisjoint(seen.words) or any(hint in seen.lower for hint in rule.unspaced):
-            yield from _named(seen, rule)
+    after = 0
+    for start, _ in seen.runs:
+        match = _BY_DIGITS.match(seen.text, start) if start >= after else None
+        if match and (kind := _kind(seen, match, _DIGITS)):
+            after = match.end()
+            yield seen.span(kind, *match.span())
+    for match in _BY_LETTERS.finditer(seen.text):
+        if kind := _kind(seen, match, _LETTERS):
+            yield seen.span(kind, *match.span())
+    hinted = {rule for word in seen.words & _HINTED.keys() for rule in _HINTED[word]}
+    if not seen.text.isascii():
+        hinted.update(rule for rule in NAMED if rule.unspaced and holds(seen.text, rule.unspaced))
+    for rule in hinted:
+        yield from _named(seen, rule)
+
+
+def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) -> str:
+    """What the number of that form is; "": none, or it is called something else."""
+    checks = forms[int(str(match.lastgroup)[1:])][1].split()
+    if not any(is_valid(name, match[0]) for name in checks) or labelled_otherwise(seen.lower, match.start()):
+        return ""
+    return "ssn" if checks[0] == "us.ssn" else "national_id"
 
 
 def is_valid(name: str, number: str) -> bool:
@@ -184,13 +198,14 @@ _LETTERS = (
 )
 
 
-def _any_of(forms: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+def _any_of(forms: tuple[tuple[str, str], ...], sooner: str) -> re.Pattern[str]:
     """The forms in one pattern: the number of the group that matched is the number of the form."""
     groups = "|".join(f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms))
-    return re.compile(rf"(?<![\w.,/#+-])(?:{groups})")
+    return re.compile(rf"{sooner}(?<![\w.,/#+-])(?:{groups})")
 
 
-_BY_DIGITS, _BY_LETTERS = _any_of(_DIGITS), _any_of(_LETTERS)
+_BY_DIGITS = _any_of(_DIGITS, "")
+_BY_LETTERS = _any_of(_LETTERS, r"(?=[A-Z9]{1,6}[ -]?\d|[1-9][A-Z]|[A-Z]{3} )")
 
 
 class Named(NamedTuple):
@@ -276,6 +291,9 @@ NAMED = (
     _rule("thai บัตรประชาชน", r"\d{13}|\d-\d{4}-\d{5}-\d\d-\d", "th.pin"),
     _rule("driving_licence driver_license drivers_license driver's_license driver's_licence driving_license", r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}", "any"),
 )
+
+
+_HINTED: dict[str, list[Named]] = {hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints}
 
 
 def _named(seen: Seen, rule: Named) -> Iterator[Span]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_text import Seen, Span
+from rlhf.data.pii_text import Seen, Span, holds
 
 _FORMS = (
     r"sk-(?:proj|ant|svcacct|admin|or|None)?-?[\w-]{20,}",
@@ -41,12 +41,12 @@ _ODD = (  # a sign that must be there, and the form it belongs to
     ("hooks.slack.com", re.compile(r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/]{20,}")),
     ("/api/webhooks/", re.compile(r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{40,}")),
 )
-_LONG = re.compile(r"(?<![\w-])[\w-]{16,}+")
+_LONG = re.compile(r"[\w-]{16,}+")
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")
 _PEM_LENGTH = 20_000
 
-_DRAWN = re.compile(r"(?<![\w+/=.-])(?:[A-Za-z0-9+/]{40}|[A-Za-z0-9+/]{86}==)(?![\w+/=])")  # AWS secrets, Azure keys
+_DRAWN = re.compile(r"[A-Za-z0-9+/]{40,}+(?:==)?(?![\w=])")  # AWS secrets, Azure keys
 _CHANGES = 16  # between capitals, small letters and digits: 40 drawn characters have about 25, a path or a name few
 _LOGIN = re.compile(r"(?<![\w])[a-z][a-z0-9+.-]{1,20}://([^\s:@/\"'<>]{0,64}:[^\s@/\"'<>]{1,128})@[\w\[]", re.I)
 
@@ -58,8 +58,9 @@ _NAMED = re.compile(
     r"(?P<open>[\"'`]?)(?P<value>(?<=[\"'`])[^\s\"'`]{6,512}|[^\s\"'`,;<>()\[\]{}]{6,512})",
     re.I,
 )
+_KEY = re.compile(r"(?:api|access|account|auth|private|encryption|signing|license)[ _-]?key")
 _HINTS = (
-    "key", "secret", "token", "passw", "pwd", "passphrase", "passcode", "credential", "authorization", "bearer",
+    "secret", "token", "passw", "pwd", "passphrase", "passcode", "credential", "authorization", "bearer",
     "contraseña", "mot de passe", "sharedaccess",
 )  # fmt: skip
 _PLACEHOLDER = re.compile(
@@ -73,16 +74,17 @@ _VERSION = re.compile(r"v?\d+(?:[.,:/-]\d+)*\w{0,3}")
 
 def keys(seen: Seen) -> Iterator[Span]:
     text = seen.text
-    for long in _LONG.finditer(text):
+    drawn = seen.runs or "hf_" in text
+    for long in _LONG.finditer(text) if drawn else ():
         for begin in _BEGINS.finditer(text, max(0, long.start() - 8), long.end()):
             match = _FORM.match(text, begin.start())
             if match and _issued(match[0]):
                 yield seen.span("api_key", *match.span())
     for sign, form in _ODD:
-        if sign in text:
+        if drawn and sign in text:
             for match in form.finditer(text):
                 yield seen.span("api_key", *match.span())
-    if any(hint in seen.lower for hint in _HINTS):
+    if holds(seen.lower, _HINTS) or ("key" in seen.lower and _KEY.search(seen.lower)):
         for match in _NAMED.finditer(text):
             if _is_secret(match):
                 yield seen.span("api_key", *match.span("value"))
@@ -90,7 +92,7 @@ def keys(seen: Seen) -> Iterator[Span]:
         for match in _LOGIN.finditer(text):
             if not _PLACEHOLDER.search(match[1].partition(":")[2]):
                 yield seen.span("api_key", *match.span(1))
-    for match in _DRAWN.finditer(text):
+    for match in _DRAWN.finditer(text) if drawn else ():
         if _is_drawn(match):
             yield seen.span("api_key", *match.span())
 
@@ -107,11 +109,14 @@ def private_keys(seen: Seen) -> Iterator[Span]:
 
 def _issued(key: str) -> bool:
     """Names in programs and style sheets may begin as a key does, but hold no drawn part."""
-    return any(len(part) >= 10 and re.search(r"\d", part) for part in re.split(r"[-_.]", key)) or key.startswith("eyJ")
+    return any(len(part) >= 10 and re.search(r"\d", part) for part in re.split(r"[-_.]", key)) or key.startswith(("eyJ", "hf_"))
 
 
 def _is_drawn(match: re.Match[str]) -> bool:
     token = match[0]
+    before = match.string[match.start() - 1 : match.start()]
+    if (len(token) != 40 and not (len(token) == 88 and token.endswith("=="))) or before in ("_", "=", ".", "-") and before:
+        return False
     if not (re.search(r"[A-Z]", token) and re.search(r"[a-z]", token) and re.search(r"\d", token)):
         return False
     if re.search(r"(?:sha\d+|md5|base64|integrity)\W{1,3}$", match.string[max(0, match.start() - 16) : match.start()].lower()):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rlhf.data.pii_ids import mrz_digit
-from rlhf.data.pii_text import Seen, Span, names
+from rlhf.data.pii_text import Seen, Span, holds, names
 
 _WORDS = names(
     "passport passports passport's reisepass reisepasses reisepassnummer passnummer pass-nr passnr pass-nummer passeport pasaporte "
@@ -29,7 +29,7 @@ _NOT_NUMBERS = re.compile(r"(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|[0-3]\d(?:0\d|1[0
 
 
 def passports(seen: Seen) -> Iterator[Span]:
-    if any(stem in seen.lower for stem in _STEMS) or not seen.lower.isascii():
+    if holds(seen.lower, _STEMS) or (not seen.text.isascii() and holds(seen.text, _UNSPACED)):
         for word in _ANY.finditer(seen.lower):
             at = word.end()
             while match := _NUMBER.search(seen.text, at, at + _REACH + 16):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from rlhf.data.pii_text import Seen, Span, labelled_otherwise, last, names
+from rlhf.data.pii_text import Seen, Span, digits_of, labelled_otherwise, last, names
 
 _GAP = r"(?:\)[ .\-/]?| ?\(| ?[-/] ?| ?[.·] ?| )?+"
 _INTERNATIONAL = re.compile(rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|00 ?|011[ -]?)[(]?[1-9](?:{_GAP}\d)*+")
@@ -91,14 +91,14 @@ def _international(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]
     cut = _second(written)
     if cut:
         written = written[:cut]
-    digits = re.sub(r"\D", "", written)
+    digits = digits_of(written)
     if not re.search(r"[+]", written[:3]):
         digits = digits[3:] if digits.startswith("011") and not written.startswith("00") else digits[2:]
         if not _said(seen, start, start + len(written)) and (written.isdigit() or labelled_otherwise(seen.lower, start)):
             return
     while len(digits) > 15 and " " in written:  # what follows is a number of its own
         written = written[: written.rindex(" ")]
-        digits = re.sub(r"\D", "", written[1:])
+        digits = digits_of(written)
     end = start + len(written)
     if written[0] in "([" and written.count(")") < written.count("("):
         start += 1
@@ -181,7 +181,7 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
     end = start + len(number)
     if not _ends_well(seen, end) or number.count("(") != number.count(")"):
         return False
-    digits = re.sub(r"\D", "", number)
+    digits = digits_of(number)
     if _DATE.match(number) or _YEARS.fullmatch(number) or _DOTTED_QUAD.fullmatch(number) or _DECIMALS.fullmatch(number):
         return False
     groups = re.findall(r"\d+", number)

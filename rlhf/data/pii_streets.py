@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_text import Seen, Span
+from rlhf.data.pii_text import Seen, Span, holds
 
 _U, _L = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃĘĄŠŽČŐŰ", "a-zß-öø-ÿłśżźćńęąšžčőű"
 _CAP = rf"(?!(?:Apt|Suite|Apartment|Appartement|Appartamento|Bureau|Local|Piso|Puerta|Piano|Interno|Scala|Planta|Escalera|Unit)\b)[{_U}][\w'.-]*"
@@ -66,20 +66,31 @@ _ANCHORED = re.compile(
 )
 _DUTCH = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,\n]{{0,2}}\s?{_PLACE}")
 
-_ONE_WORD_HINT = re.compile(
-    r"(?:stra(?:ß|ss)e|str\.?|platz|allee|gasse|ufer|damm|chaussee|promenade|straat|laan|plein|gracht|kade|singel|steeg|dreef|plantsoen|gatan|vägen|gata|"
-    r"gade|veien|gaten|katu|weg|ring|hof|pad|dijk|baan|boulevard|pfad|steig|markt|park|vej|tie),? \d"
+_ENDS = tuple(
+    "straße strasse str str. platz allee gasse ufer damm chaussee promenade straat laan plein gracht kade singel steeg dreef plantsoen gatan vägen "
+    "gata gade veien gaten katu weg ring hof pad dijk baan boulevard pfad steig stieg markt park vej vei väg graben kai brücke tor feld berg tal "
+    "winkel wall tie kuja stræde torv".split()
 )
-_TYPES = frozenset(
-    "calle c avenida avda av paseo carrer rambla glorieta travesía carretera ctra callejón urbanización plaza pza plza viale v piazza piazzale p vicolo corso "
-    "lungotevere lungomare lungarno rua travessa praça estrada rodovia rue boulevard bd boul avenue chemin ch impasse quai allée allées ul ulica al os via "
-    "largo borgo strada contrada rotonda incrocio stretto canale salita località vial ronda camino acceso alameda cañada cuesta pasaje pasadizo vía place "
-    "square cours route passage ladeira beco viela parque pl am an im in auf unter zum zur hinter alte alter altes neue neuer große großer kleine kleiner "
-    "lange langer obere untere hohe faubourg sentier esplanade promenade ruelle voie montée traverse résidence cité villa rang carrera cra cl diagonal transversal".split()
+_NO_ENDS = frozenset("during spring string ring bring engineering park wall tie market motor factor doctor editor director iceberg".split())
+_SURE_WORDS = frozenset(
+    "calle avenida avda paseo carrer rambla glorieta travesía carretera ctra callejón urbanización plaza pza plza viale piazza piazzale vicolo corso "
+    "lungotevere lungomare lungarno rua travessa praça estrada rodovia rue boulevard avenue chemin impasse quai allée ulica carrera diagonal transversal".split()
 )
-_POST = re.compile(
-    r"(?<![\w.,-])(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3}| ?[A-Z]{2})?[ ,\n]{1,2}[A-ZÀ-Þ'(]|[^\W\d_],? \d{5}\b|\d{2}-\d{3} [^\W\d_]|\d{3} \d{2} [^\W\d_]"
+_MAYBE_WORDS = frozenset(
+    "via largo borgo strada contrada rotonda incrocio stretto canale salita località vial ronda camino acceso alameda cañada cuesta pasaje pasadizo vía "
+    "c place square cours route passage ladeira beco viela parque am an im in auf unter zum zur hinter alte alter altes neue neuer große großer kleine "
+    "kleiner lange langer obere untere hohe".split()
 )
+_FRENCH_WORDS = frozenset(
+    "rue avenue av boulevard bd boul place pl chemin ch impasse allée allées quai cours route square passage faubourg sentier esplanade promenade ruelle "
+    "voie montée traverse résidence cité villa rang".split()
+)
+_SIGNS = ("C/", "c/", "Av.", "av.", "ul.", "al.", "os.", "pl.", "V.le", "C.so", "P.zza", "Cra", "Cl")
+_SAID_WORDS = frozenset(
+    "address adresse indirizzo dirección direccion adres live lives lived living reside resides stay staying located ship send deliver mail move moved parcel "
+    "package letter wohne wohnt wohnen abito abita vivo vive habite woon woont".split()
+)
+_DUTCH_POST = re.compile(r"\d{4} ?[A-Z]{2}\b")
 _AT = re.compile(
     r"\b(?:address(?: is)?|adresse|indirizzo|dirección|direccion|adres|(?:live[sd]?|living|resides?|stay(?:ing)?|located) (?:at|in|on)|"
     r"(?:ship|send|deliver|mail|moved?|parcel|package|letter)\b[^.!?\n]{0,16}\bto|wohn\w*|abit[oa]|viv[eo]|habite|woon\w*)\b[^.!?\n]{0,8}$"
@@ -87,33 +98,53 @@ _AT = re.compile(
 
 
 def foreign_addresses(seen: Seen) -> Iterator[Span]:
-    text, posted = seen.text, bool(_POST.search(seen.text))
-    if _ONE_WORD_HINT.search(seen.lower):
+    text = seen.text
+    if any(_after_end(seen.lower, start) for start, _ in seen.runs):
         for match in _ONE_WORD.finditer(text):
-            end = _end(seen, match, bool(match["sure"]) and not _NOT_STREETS.search(match["name"]))
-            if end:
+            if end := _end(seen, match, bool(match["sure"]) and not _NOT_STREETS.search(match["name"])):
                 yield seen.span("address", match.start(), end)
-    if not seen.words.isdisjoint(_TYPES):
+    words = seen.words
+    said = not words.isdisjoint(_SAID_WORDS)
+    posted = any(_may_be_post(text, start, end) for start, end in seen.runs[1:])
+    if not words.isdisjoint(_SURE_WORDS) or holds(text, _SIGNS) or ((said or posted) and not words.isdisjoint(_MAYBE_WORDS)):
         for match in _TYPED.finditer(text):
-            end = _end(seen, match, bool(match["sure"]))
-            if end:
-                yield seen.span("address", match.start(), end)
-        for match in _FRENCH.finditer(text):
-            end = _end(seen, match, bool(match["house"]) and not match["low"])
-            if end:
+            if end := _end(seen, match, bool(match["sure"])):
                 yield seen.span("address", match.start(), end)
         for match in _COLOMBIAN.finditer(text):
             yield seen.span("address", *match.span())
-    if posted:
+    if not words.isdisjoint(_FRENCH_WORDS):
+        for match in _FRENCH.finditer(text):
+            if end := _end(seen, match, bool(match["house"]) and not match["low"] and not _is_english(match)):
+                yield seen.span("address", match.start(), end)
+    if posted or (said and any(end - start == 4 for start, end in seen.runs[1:])):
         for match in _ANCHORED.finditer(text):
             said = _AT.search(seen.lower, max(0, match.start() - 30), match.start())
             if said or (match["five"] and not _NOT_ANCHORS.search(match["name"])):
                 yield seen.span("address", *match.span())
-        for match in _DUTCH.finditer(text):
+        for match in _DUTCH.finditer(text) if _DUTCH_POST.search(text) else ():
             yield seen.span("address", *match.span())
     if not text.isascii():
         for match in _RUSSIAN.finditer(text):
             yield seen.span("address", *match.span())
+
+
+def _may_be_post(text: str, start: int, end: int) -> bool:
+    """Five digits, or as some countries part them: 123 45, 12-345, 1234-567, 1234 AB."""
+    length = end - start
+    return length == 5 or (length == 3 and text[start - 1] == "-" or text[end : end + 1] == " ") and length in (2, 3, 4) and (
+        text[end + 1 : end + 3].isdigit() or text[start - 2 : start - 1].isdigit() or text[end + 1 : end + 3].isupper()
+    )
+
+
+def _after_end(lower: str, start: int) -> bool:
+    """Whether the word before the number that starts here ends as a street's name does in one word."""
+    word = lower[max(0, start - 24) : start].rstrip(" ,").rpartition(" ")[2]
+    return word.endswith(_ENDS) and word not in _NO_ENDS
+
+
+def _is_english(match: re.Match[str]) -> bool:
+    """ "2016, Square Enix", "1 Place Smith": types with a capital that English has too."""
+    return match["type"] in ("Square", "Place", "Route", "Passage", "Villa", "Promenade", "Esplanade", "Avenue")
 
 
 def _end(seen: Seen, match: re.Match[str], sure: bool) -> int:

@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,23 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
-    """text: folded; lower: its lower case, of the same length; words: the lower-case words of letters in it."""
+    """text: folded; lower: its lower case, of the same length; gone: before which characters one was left out."""
 
     text: str
     lower: str
-    words: frozenset[str]
-    gone: list[int] = field(default_factory=list)  # place in `text` before which a character was left out
+    gone: list[int] = field(default_factory=list)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The lower-case words of letters."""
+        return frozenset(_WORD.findall(self.lower))
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """Where the runs of digits begin and end."""
+        return [match.span() for match in _RUN.finditer(self.text)]
 
     def span(self, kind: str, start: int, end: int) -> Span:
         """The span of text[start:end], counted in the text as it was given."""
@@ -39,11 +48,17 @@ class Seen:
         return Span(kind, start + bisect_right(self.gone, start), end + bisect_right(self.gone, end - 1))
 
 
+_BLOCKS = (  # where Unicode has digits, dashes, blanks, quotes and invisible characters
+    (0x80, 0x3100), (0xA620, 0xAC00), (0xFE00, 0x10000), (0x10400, 0x12000), (0x1D7CE, 0x1D800), (0x1E100, 0x1EA00),
+    (0x1FBF0, 0x1FBFA), (0xE0000, 0xE0080),
+)  # fmt: skip
+
+
 @cache
 def _folds() -> tuple[dict[int, str], re.Pattern[str]]:
     """What a character is read as, and the characters that are not read at all."""
     table, unseen = {ord("İ"): "I", ord("。"): ".", 0x2028: "\n", 0x2029: "\n", 0x2212: "-"}, []
-    for code in (*range(128, 0x20000), *range(0xE0000, 0xE0080)):  # no digit, dash or blank stands further on
+    for code in (code for first, end in _BLOCKS for code in range(first, end)):
         char = chr(code)
         category = unicodedata.category(char)
         if category == "Nd":
@@ -62,6 +77,8 @@ def _folds() -> tuple[dict[int, str], re.Pattern[str]]:
 
 
 _WORD = re.compile(r"[^\W\d_]+")
+_RUN = re.compile(r"\d+")
+_NO_DIGIT = re.compile(r"\D+")
 
 
 def look(text: str) -> Seen:
@@ -70,8 +87,19 @@ def look(text: str) -> Seen:
         table, unseen = _folds()
         gone = [match.start() - before for before, match in enumerate(unseen.finditer(text))]
         text = (unseen.sub("", text) if gone else text).translate(table)
-    lower = text.lower()
-    return Seen(text, lower, frozenset(_WORD.findall(lower)), gone)
+    return Seen(text, text.lower(), gone)
+
+
+def holds(text: str, hints: Iterable[str]) -> bool:
+    """Whether one of the hints is in the text: quicker than a pattern of them all."""
+    for hint in hints:  # noqa: SIM110, a generator would take twice as long
+        if hint in text:
+            return True
+    return False
+
+
+def digits_of(written: str) -> str:
+    return _NO_DIGIT.sub("", written)
 
 
 def names(words: str) -> re.Pattern[str]:
