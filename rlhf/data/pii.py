@@ -15,7 +15,7 @@ from rlhf.data.pii_emails import emails, maybe_spelled
 from rlhf.data.pii_ids import ids
 from rlhf.data.pii_ips import ips
 from rlhf.data.pii_keys import keys, private_keys
-from rlhf.data.pii_passports import passports
+from rlhf.data.pii_passports import machine_readable, passports
 from rlhf.data.pii_phones import phones
 from rlhf.data.pii_text import Seen, Span, apart, look
 
@@ -24,6 +24,7 @@ __all__ = ["KINDS", "Span", "find", "redact"]
 KINDS = ("email", "phone", "card", "iban", "ssn", "national_id", "passport", "ip", "api_key", "address")
 
 _DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
+_PAN_LIKE = re.compile(r"[A-Z]{5}\d{4}[A-Z]\b")  # India's, which has the fewest digits of all numbers here
 _SIX_DIGITS = re.compile(r"\d(?:[^\d\n]{0,3}\d){5}")
 
 
@@ -49,12 +50,15 @@ def _all(seen: Seen) -> Iterator[tuple[int, Span]]:
     yield from ((1, span) for span in keys(seen))
     if "@" in text or " at " in text or maybe_spelled(seen.lower):
         yield from ((1, span) for span in emails(seen))
+    if "<<" in text:
+        yield from ((3, span) for span in machine_readable(seen))
     if not seen.runs:
         return
     if _SIX_DIGITS.search(text):
         yield from ((2, span) for span in accounts(seen))
-        yield from ((4, span) for span in ids(seen))
         yield from ((6, span) for span in phones(seen))
+    if _SIX_DIGITS.search(text) or _PAN_LIKE.search(text):
+        yield from ((4, span) for span in ids(seen))
     yield from ((3, span) for span in passports(seen))
     if _DOTTED.search(text) or text.count(":") > 1:
         yield from ((5, span) for span in ips(seen))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from stdnum import ean
 
+from rlhf.data.pii_ids import is_valid
 from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
@@ -14,7 +15,7 @@ _CARD = re.compile(
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
     r"|\d{12,19}"
-    r"|\d(?:[ -]?\d){12,18}"
+    r"|\d{4}(?:[ -]?\d){8,15}"
     r")(?![\w]|[.,-]\d)"
 )
 _ISSUERS = (  # first digits, lengths; ISO/IEC 7812 ranges as the issuers publish them
@@ -41,8 +42,8 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 def accounts(seen: Seen) -> Iterator[Span]:
     after = 0
-    for start, _ in seen.runs:
-        match = _CARD.match(seen.text, start) if start >= after else None
+    for start, end in seen.runs:
+        match = _CARD.match(seen.text, start) if start >= after and end - start >= 4 else None
         length = _card_end(match, seen.lower) if match else 0
         if length:
             after = start + length
@@ -69,13 +70,18 @@ def _card_end(match: re.Match[str], lower: str) -> int:
     if _is_card(digits):
         if written.isdigit() or len(set(re.sub(r"\d", "", written))) > 1:
             before = lower[max(0, match.start() - 40) : match.start()]
-            if not _ASKED.search(before) and (_OTHER.search(before) or (len(digits) == 13 and ean.is_valid(digits))):
+            if not _ASKED.search(before) and (_OTHER.search(before) or (len(digits) == 13 and _is_other(digits))):
                 return 0
         return len(written)
     shorter = written[:19]  # four groups of four, and what follows them is not of the number
     if len(written) > 19 and re.fullmatch(r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}", shorter) and not written[19].isdigit():
         return 19 if _is_card(digits_of(shorter)) else 0
     return 0
+
+
+def _is_other(digits: str) -> bool:
+    """Thirteen digits are more often an article's number (EAN) or a person's than a card's."""
+    return ean.is_valid(digits) or any(is_valid(check, digits) for check in ("za.idnr", "ro.cnp", "si.emso"))
 
 
 def _is_card(digits: str) -> bool:

@@ -7,6 +7,7 @@ stands before and after, capitals, and the locality decide. Forms of other langu
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from rlhf.data.pii_streets import foreign_addresses
@@ -103,7 +104,7 @@ _JUST_BEFORE = re.compile(r"(?:\b(?:at|to|from|near|of|on|outside|is|c/o|is:)|[:
 _NOT_AFTER = re.compile(
     r"\b(?:sh|sr|us|hwy|highway|route|rte|interstate|chapter|episode|season|level|track|part|scene|act|page|pages|section|lesson|exit|platform|line|bus|gate|table|figure|vol|volume|"
     r"issue|top|over|about|nearly|almost|approximately|around|only|all|these|those|first|last|other|some|our|the|every|than|in|since|by|until|during|"
-    r"early|late|mid|circa|and|are|were|have|has|had|got|with|for|took|won|like|exactly|another|least|most)\s$"
+    r"early|late|mid|circa|and|were|have|has|had|got|with|for|took|won|like|exactly|another|least|most|there are)\s$"
 )
 _AFTER = re.compile(
     r"\s*(?:$|[^\w\s'-]|\n)|'(?!s\b)|\s+(?:-\s|(?:in|on|at|near|and|or|is|was|with|by|from|to|for|today|please|where|which|that|before|"
@@ -129,7 +130,8 @@ def addresses(seen: Seen) -> Iterator[Span]:
         if inside and known:
             match = _FLAT_HEAD.match(text, start)
         end = _english_end(seen, match) if match else 0
-        if not end and any(stop < post < stop + _REACH for post in posts):
+        after = bisect_right(posts, stop)
+        if not end and after < len(posts) and posts[after] < stop + _REACH:
             whole = _ANY_HEAD.match(text, start)
             end = whole.end() if whole and not _CLAUSE.search(whole["name"]) else 0
         if end:
@@ -163,6 +165,7 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     tail = _TAIL.match(text, end) or (_STATE_TAIL.match(text, end) if name[0].isupper() or name[0].isdigit() else None)
     if tail and not _CLAUSE.search(name):
         return tail.end()
+    end -= text[end - 1] == "."
     said = bool(_CONTEXT.search(lower, max(0, start - 60), start))
     if unit and (suffix.lower() in STRONG or said or match["name"][0].isupper()):
         return end

@@ -28,8 +28,8 @@ _DOTS = "dot punto punkt point ponto period".split()
 _OPEN = rf"\s{{0,3}}[\[({{<|]\s?(?:{'|'.join(_DOTS)}|\.)\s?[\])}}>|]\s{{0,3}}"
 _SAID = rf"\s{{1,2}}(?:{'|'.join(_DOTS)})\s{{1,2}}"
 _DOT = rf"(?:{_OPEN}|{_SAID}|\.| \. ?)"
-_NAME = r"(?<![\w.+%@'-])[\w.+%'-]{1,64}+"
-_NAMES = rf"{_NAME}(?:(?:{_OPEN}|{_SAID})[\w.+%-]{{1,64}}+){{0,3}}"
+_NAME = r"(?<![\w.+@'-])[\w.+'-]{1,64}+"
+_NAMES = rf"{_NAME}(?:(?:{_OPEN}|{_SAID})[\w.+-]{{1,64}}+){{0,3}}"
 _END = r"(?![\w(-])"
 _SPELLED = tuple(
     re.compile(pattern, re.I)
@@ -58,7 +58,11 @@ _TOPS = frozenset(
 _WORDY = frozenset("at is it in to me so no us be my do de la as am an by my pm re".split())  # country codes that are words
 _STOP = frozenset(
     "the a an this that these those each every any some all my your his her our their its one two least most first last "
-    "which what where look looking stare point points meet arrive is are was be it in on of and or to me you we".split()
+    "which what where look looking stare point points meet arrive is are was be it in on of and or to me you we us".split()
+)
+_SCENE = frozenset(  # "looks at the red dot in the middle"
+    "look looks looked looking stare stares stared point points pointed aim aimed gaze glance arrive red blue green black white yellow small big tiny "
+    "same last first next second single large little bright laser polka".split()
 )
 _HINTS = ("dot", "punkt", "punto", "point", "ponto", "period")
 _BRACKETED = tuple(
@@ -79,7 +83,7 @@ def emails(seen: Seen) -> Iterator[Span]:
             for match in pattern.finditer(seen.text):
                 if _is_spelled(match):
                     yield seen.span("email", *match.span())
-    elif " @ " in seen.text or " . " in seen.text:
+    elif " @" in seen.text or "@ " in seen.text or " ." in seen.text:
         for match in _SPELLED[2].finditer(seen.text):
             if _is_spelled(match):
                 yield seen.span("email", *match.span())
@@ -107,7 +111,7 @@ def _is_address(match: re.Match[str]) -> bool:
     text, start, end = match.string, match.start(), match.end()
     if local.lower() in _REPOSITORY or (_COPY.match(text, end) and not text[end : end + 3] == "://"):
         return False
-    if text[max(0, start - 3) : start] == "://":  # the user of a URL
+    if re.search(r"://(?:[^\s/@]*:)?$", text[max(0, start - 72) : start]):  # the user of a URL, or the password
         return False
     return not _SHELL.search(text, max(0, start - 70), start)
 
@@ -130,9 +134,9 @@ def _is_spelled(match: re.Match[str]) -> bool:
         return False
     if (_STOP & {labels[0], local} and " " in match[0]) or labels[0].isdigit() or _PLAIN.fullmatch(match[0]):
         return False
-    if labels[-1] in _WORDY and len(labels) == 2 and re.search(r"\s(?:at|dot)\s", match[0].lower()):
-        return bool(re.search(r"[._\d+]", local)) or not re.match(r"\s+[a-z]", match.string[match.end() : match.end() + 8])
-    return not re.search(r"\. $|\.\s+$", match[0])
+    if labels[-1] in _WORDY and {labels[0], local} & _SCENE:
+        return False
+    return "@" not in match[0] or "@ " in match[0] or " @" not in match[0] or bool(re.search(r"[._\d]", local))
 
 
 def _names_somebody(local: str) -> bool:

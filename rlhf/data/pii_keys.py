@@ -54,7 +54,7 @@ _NAMED = re.compile(
     r"(?P<name>(?:api[ _-]?key|access[ _-]?key|account[ _-]?key|auth[ _-]?key|private[ _-]?key|encryption[ _-]?key|"
     r"signing[ _-]?key|license[ _-]?key|secret|token|passw(?:or)?d|passwort|contraseña|mot de passe|passphrase|pwd|passcode|"
     r"credentials?|sharedaccess(?:key|signature)|authorization|bearer)(?:s|\d{1,3}|[_-]\w{1,20}| (?:key|id))?)"
-    r"[\"'`]?(?P<link>\s{0,2}(?:is|was|:=|=>|=|:)?\s{0,2}(?:(?:bearer|basic|token)\s{1,2})?)"
+    r"(?=[\s:=\"'`])[\"'`]?(?P<link>\s{0,2}(?:is|was|:=|=>|=|:)?\s{0,2}(?:(?:bearer|basic|token)\s{1,2})?)"
     r"(?P<open>[\"'`]?)(?P<value>(?<=[\"'`])[^\s\"'`]{6,512}|[^\s\"'`,;<>()\[\]{}]{6,512})",
     re.I,
 )
@@ -63,6 +63,8 @@ _HINTS = (
     "secret", "token", "passw", "pwd", "passphrase", "passcode", "credential", "authorization", "bearer",
     "contraseña", "mot de passe", "sharedaccess",
 )  # fmt: skip
+_LATER = re.compile(rf"(?:{_KEY.pattern}|secret|token|passwor[dt])[^\n]{{1,24}}?(?<![\w-])(?P<value>[A-Za-z0-9]{{24,64}})(?![\w-])", re.I)
+_HASHES = re.compile(r"commit|hash|sha|md5|checksum|digest", re.I)
 _PLACEHOLDER = re.compile(
     r"your|example|placeholder|change.?me|dummy|redacted|insert|xxx|\*\*|\.\.\.|…|^[$%<{]|^process\.|^os\.|^env\b|getenv|"
     r"^self\.|^this\.|^config|^settings|^params|^request|^response|^None$|^null$|^(?:true|false)$|^https?:|^\w+\.\w+\.\w+$|"
@@ -88,6 +90,9 @@ def keys(seen: Seen) -> Iterator[Span]:
         for match in _NAMED.finditer(text):
             if _is_secret(match):
                 yield seen.span("api_key", *match.span("value"))
+        for match in _LATER.finditer(text):
+            if _changes(match["value"]) >= 8 and not _HASHES.search(match[0]):
+                yield seen.span("api_key", *match.span("value"))
     if "://" in text and "@" in text:
         for match in _LOGIN.finditer(text):
             if not _PLACEHOLDER.search(match[1].partition(":")[2]):
@@ -109,7 +114,8 @@ def private_keys(seen: Seen) -> Iterator[Span]:
 
 def _issued(key: str) -> bool:
     """Names in programs and style sheets may begin as a key does, but hold no drawn part."""
-    return any(len(part) >= 10 and re.search(r"\d", part) for part in re.split(r"[-_.]", key)) or key.startswith(("eyJ", "hf_"))
+    parts = re.split(r"[-_.]", key)
+    return key.startswith("eyJ") or any(len(part) >= 10 and (re.search(r"\d", part) or _changes(part) >= 5) for part in parts)
 
 
 def _is_drawn(match: re.Match[str]) -> bool:
@@ -117,7 +123,7 @@ def _is_drawn(match: re.Match[str]) -> bool:
     before = match.string[match.start() - 1 : match.start()]
     if (len(token) != 40 and not (len(token) == 88 and token.endswith("=="))) or before in ("_", "=", ".", "-") and before:
         return False
-    if not (re.search(r"[A-Z]", token) and re.search(r"[a-z]", token) and re.search(r"\d", token)):
+    if not (re.search(r"[A-Z]", token) and re.search(r"[a-z]", token) and re.search(r"[\d+]", token)):
         return False
     if re.search(r"(?:sha\d+|md5|base64|integrity)\W{1,3}$", match.string[max(0, match.start() - 16) : match.start()].lower()):
         return False

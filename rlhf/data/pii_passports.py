@@ -41,6 +41,10 @@ def passports(seen: Seen) -> Iterator[Span]:
             for match in _NUMBER.finditer(seen.text, max(0, word.start() - _BACK), word.start()):
                 if re.fullmatch(r"(?:,| \(| is| was| as| on|:|\s)*(?: my| your| his| her| their| our| the)?\s*", seen.lower[match.end() : word.start()]):
                     yield seen.span("passport", *match.span())
+
+
+def machine_readable(seen: Seen) -> Iterator[Span]:
+    """The lines at the foot of a passport or an identity card."""
     if "<<" in seen.text:
         for match in _TWO.finditer(seen.text):
             if sum(mrz_digit(match[place]) == match[place + 1] for place in (1, 3, 5)) >= 2:

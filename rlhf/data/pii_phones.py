@@ -14,7 +14,7 @@ from functools import cache
 from rlhf.data.pii_text import Seen, Span, digits_of, labelled_otherwise, last, names
 
 _GAP = r"(?:\)[ .\-/]?| ?\(| ?[-/] ?| ?[.·] ?| )?+"
-_INTERNATIONAL = re.compile(rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|00 ?|011[ -]?)[(]?[1-9](?:{_GAP}\d)*+")
+_INTERNATIONAL = re.compile(rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|(?<!\d )(?:00 ?|011[ -]?))[(]?[1-9](?:{_GAP}\d)*+")
 _NATIONAL = re.compile(rf"(?<![\w,$€£¥#+/@-])(?<!\d[.:])\(?\d(?:{_GAP}\d)*+")
 _EXTENSION = re.compile(
     r"[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.|wew\.?|доб\.?|;ext=|#)[ .:]{0,2}\d{1,6}(?!\w)"
@@ -114,7 +114,7 @@ def _international(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]
 
 def _second(written: str) -> int:
     """Where a second number begins in a run of two; else 0."""
-    again = re.search(r"(?<=\d)[ /]{1,3}(?:00[1-9]|\(?\+)", written[8:])
+    again = re.search(r"(?<=\d)[ /]{1,3}(?:00[1-9][\d ().-]{7}|\(?\+)", written[8:])
     return 8 + again.start() if again else 0
 
 
@@ -142,17 +142,14 @@ def _nationals(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if count <= 17 and _is_national(seen, written, start, said):
         yield start, start + len(written)
         return
-    for part in _parts(written):
+    for part in (_PART if said else _PART_FORMED).finditer(written) if len(written) > 12 else ():
         piece = written[part.start() : part.end()]
         if sum(map(str.isdigit, piece)) >= 7 and _is_national(seen, piece, start + part.start(), said):
             yield start + part.start(), start + part.end()
 
 
-_PART = re.compile(r"(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}(?!\d)|(?<![\d.-])\(?0\d{1,4}\)?(?:[ /-]\d{2,8}){1,4}(?!\d)|(?<![\d.-])\d{7,11}(?![\d.-])")
-
-
-def _parts(written: str) -> Iterator[re.Match[str]]:
-    return _PART.finditer(written) if len(written) > 12 else iter(())
+_PART_FORMED = re.compile(r"(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}(?!\d)")
+_PART = re.compile(rf"{_PART_FORMED.pattern}|(?<![\d.-])\(?0\d{{1,4}}\)?(?:[ /-]\d{{2,8}}){{1,4}}(?!\d)|(?<![\d.-])\d{{7,11}}(?![\d.-])")
 
 
 def _said(seen: Seen, start: int, end: int) -> bool:
@@ -190,8 +187,8 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
     if said:
         if number.isdigit() and len(number) < 9 and not _asked(seen, start):
             return False
-        thousands = _THOUSANDS.fullmatch(number) and len(digits) < 9
-        return len(digits) <= 15 and not thousands and not all(group.endswith("000") for group in groups)
+        counted = len(digits) < 9 and (_THOUSANDS.fullmatch(number) or number.endswith("000"))
+        return len(digits) <= 15 and not counted and not (len(groups) > 1 and all(group.endswith("000") for group in groups))
     if len(digits) == 10 and re.match(r" ?(?:x|ext)", seen.lower[end : end + 4]):
         return True
     if not 8 <= len(digits) <= 12 + (digits[0] == "0") or labelled_otherwise(seen.lower, start):

@@ -138,6 +138,8 @@ def _may_be_post(text: str, start: int, end: int) -> bool:
 
 def _after_end(lower: str, start: int) -> bool:
     """Whether the word before the number that starts here ends as a street's name does in one word."""
+    if start < 4 or lower[start - 1] != " " or not (lower[start - 2].isalpha() or lower[start - 2] in ".,"):
+        return False
     word = lower[max(0, start - 24) : start].rstrip(" ,").rpartition(" ")[2]
     return word.endswith(_ENDS) and word not in _NO_ENDS
 

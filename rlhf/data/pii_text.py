@@ -135,6 +135,7 @@ _LABELS = (
     "lot batch policy claim member membership policy patient mrn imei meid vin epoch timestamp build commit job issue bug "
     "error route flight train bus catalog catalogue code pin plate permit registration reg docket file record row "
     "bestellnummer bestellung rechnungsnummer rechnung auftrag auftragsnummer sendungsnummer artikelnummer kundennummer "
+    "nhs sin tfn bsn nif dni pesel cpf ssn tin ein vat abn acn npi iban bic swift routing utr aadhaar "
     "commande facture colis pedido factura envío ordine fattura spedizione bestelling factuur order-id po pmid arxiv ndc cas"
 )
 _LABELLED = re.compile(
