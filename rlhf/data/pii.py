@@ -1,6 +1,6 @@
 """Personal data in text: `find` gives kinds and spans, `redact` puts "[EMAIL]" and the like in their place.
 
-Compiled patterns find candidates, validators decide (rlhf.data.pii_rules; telephone numbers here). Both
+Compiled patterns find candidates, validators and the words around them decide, a file a subject (pii_*.py). Both
 functions are stateless, and nothing of what they see is logged.
 """
 
@@ -8,50 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import phonenumbers
+from rlhf.data.pii_accounts import accounts
+from rlhf.data.pii_addresses import addresses
+from rlhf.data.pii_emails import emails, maybe_spelled
+from rlhf.data.pii_ids import ids
+from rlhf.data.pii_ips import ips
+from rlhf.data.pii_keys import keys, private_keys
+from rlhf.data.pii_passports import machine_readable, passports
+from rlhf.data.pii_phones import phones
+from rlhf.data.pii_text import Seen, Span, apart, look
 
-from rlhf.data.pii_rules import RULES
+__all__ = ["KINDS", "Span", "find", "redact"]
 
+KINDS = ("email", "phone", "card", "iban", "ssn", "national_id", "passport", "ip", "api_key", "address")
 
-@dataclass(frozen=True)
-class Span:
-    """A piece of personal data: text[start:end] is of this kind."""
-
-    kind: str
-    start: int
-    end: int
-
-
-_MAYBE = re.compile(r"@|\d|[\[({<]\s*at\s*[\])}>]|\bat\b.{1,60}\bdot\b|-----BEGIN", re.I | re.S)
-_NEAR = 48  # characters before a candidate in which its context word may stand
-_PHONE = re.compile(r"(?<![\w.@#$€£/:-])(?:\+|00)?\(?\d(?:[\d().\-/]| (?! )){5,19}\d(?![\w@]|[.-]\d)")
-_PHONE_WORDS = re.compile(
-    r"\b(?:call|phone|tel|telephone|mobile|cell|fax|ring|reach|text|sms|whatsapp|contact|dial|number is|handy|"
-    r"telefon|téléphone|teléfono|móvil|telefono|cellulare)\b", re.I
-)  # fmt: skip
-_NOT_PHONE = re.compile(
-    r"\b(?:isbn|issn|doi|order|invoice|ticket|tracking|case|version|ref|reference|part|sku|model)\b", re.I
-)
-_DATE = re.compile(
-    r"\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ]\d{4}|\d{4}\s?[-/]\s?\d{4}"
-)  # and spans of years
-_AMERICAN = re.compile(r"(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}")
-_REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "IN", "AU", "NL", "CA")
+_DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
+_PAN_LIKE = re.compile(r"[A-Z]{5}\d{4}[A-Z]\b")  # India's, which has the fewest digits of all numbers here
+_SIX_DIGITS = re.compile(r"\d(?:[^\d\n]{0,3}\d){5}")
 
 
 def find(text: str) -> list[Span]:
-    """Spans of personal data, in order, not overlapping (the earlier, then the longer one wins)."""
-    if not _MAYBE.search(text):
-        return []
-    spans = [*_by_rule(text), *_phones(text)]
-    spans.sort(key=lambda span: (span.start, -span.end))
-    kept: list[Span] = []
-    for span in spans:
-        if not kept or span.start >= kept[-1].end:
-            kept.append(span)
-    return kept
+    """Spans of personal data, in order, not overlapping (the surer kind, then the longer one wins)."""
+    return apart(_all(look(text)))
 
 
 def redact(text: str) -> str:
@@ -63,40 +42,24 @@ def redact(text: str) -> str:
     return "".join(parts) + text[at:]
 
 
-def _by_rule(text: str) -> Iterator[Span]:
-    for rule in RULES:
-        for match in rule.pattern.finditer(text):
-            start, end = match.span(1) if match.re.groups else match.span()
-            if rule.near and not rule.near.search(text, max(0, start - _NEAR), start):
-                continue
-            if rule.valid(match):
-                yield Span(rule.kind, start, end)
-
-
-def _phones(text: str) -> Iterator[Span]:
-    for match in _PHONE.finditer(text):
-        number = match[0].rstrip(" .-(/")
-        before = text[max(0, match.start() - _NEAR) : match.start()]
-        if _is_phone(number, before):
-            yield Span("phone", match.start(), match.start() + len(number))
-
-
-def _is_phone(number: str, before: str) -> bool:
-    """International numbers by themselves, American ones by their form, others after a word like "call"."""
-    if _DATE.fullmatch(number):
-        return False
-    if number.startswith(("+", "00")):
-        return _valid_number("+" + number.lstrip("+0"), None)
-    asked = _PHONE_WORDS.search(before)
-    if _NOT_PHONE.search(before[-24:]) and not asked:
-        return False
-    if _AMERICAN.fullmatch(number):
-        return _valid_number(number, "US")
-    return bool(asked) and any(_valid_number(number, region) for region in _REGIONS)
-
-
-def _valid_number(number: str, region: str | None) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
-    except phonenumbers.NumberParseException:
-        return False
+def _all(seen: Seen) -> Iterator[tuple[int, Span]]:
+    """Rank and span of what each subject finds; whole subjects are passed over where nothing hints at them."""
+    text = seen.text
+    if "PRIVATE KEY" in text:
+        yield from ((0, span) for span in private_keys(seen))
+    yield from ((1, span) for span in keys(seen))
+    if "@" in text or " at " in text or maybe_spelled(seen.lower):
+        yield from ((1, span) for span in emails(seen))
+    if "<<" in text:
+        yield from ((3, span) for span in machine_readable(seen))
+    if not seen.runs:
+        return
+    if _SIX_DIGITS.search(text):
+        yield from ((2, span) for span in accounts(seen))
+        yield from ((6, span) for span in phones(seen))
+    if _SIX_DIGITS.search(text) or _PAN_LIKE.search(text):
+        yield from ((4, span) for span in ids(seen))
+    yield from ((3, span) for span in passports(seen))
+    if _DOTTED.search(text) or text.count(":") > 1:
+        yield from ((5, span) for span in ips(seen))
+    yield from ((5, span) for span in addresses(seen))

@@ -1,0 +1,311 @@
+"""National identification numbers, by the check digits and dates in them (python-stdnum where it knows them).
+
+A number whose form is its own needs nothing else. One of plain digits also needs its name shortly before or after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import cache
+from typing import NamedTuple
+
+from stdnum import get_cc_module
+
+from rlhf.data.pii_text import Seen, Span, holds, labelled_otherwise, names
+
+Check = Callable[[str], bool]
+_AFTER_NAME, _BEFORE_NAME = 40, 34  # characters between a name and its number
+
+
+def ids(seen: Seen) -> Iterator[Span]:
+    after = 0
+    for start, _ in seen.runs:
+        match = _BY_DIGITS.match(seen.text, start) if start >= after else None
+        if match and (kind := _kind(seen, match, _DIGITS)):
+            after = match.end()
+            yield seen.span(kind, *match.span())
+    for match in _BY_LETTERS.finditer(seen.text):
+        if kind := _kind(seen, match, _LETTERS):
+            yield seen.span(kind, *match.span())
+    hinted = {rule for word in seen.words & _HINTED.keys() for rule in _HINTED[word]}
+    if not seen.text.isascii():
+        hinted.update(rule for rule in NAMED if rule.unspaced and holds(seen.text, rule.unspaced))
+    for rule in hinted:
+        yield from _named(seen, rule)
+
+
+def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) -> str:
+    """What the number of that form is; "": none, or it is called something else."""
+    checks = forms[int(str(match.lastgroup)[1:])][1].split()
+    if not any(is_valid(name, match[0]) for name in checks) or labelled_otherwise(seen.lower, match.start()):
+        return ""
+    return "ssn" if checks[0] == "us.ssn" else "national_id"
+
+
+def is_valid(name: str, number: str) -> bool:
+    """Whether the number passes the check of that name: "nl.bsn" of python-stdnum, or one of this file."""
+    own = _OWN.get(name)
+    return own(re.sub(r"[\s.-]", "", number).upper()) if own else _stdnum(name)(re.sub(r"[\s.]", "", number))
+
+
+@cache
+def _stdnum(name: str) -> Check:
+    country, kind = name.split(".")
+    check: Check = get_cc_module(country, kind).is_valid
+    return check
+
+
+def _date(digits: str, order: str) -> bool:
+    """Whether six digits are a day ("ymd" or "dmy") of some century."""
+    year, month, day = (int(digits[2 * order.index(part) : 2 * order.index(part) + 2]) for part in "ymd")
+    try:
+        date(1900 + year if year else 2000, month, day)
+    except ValueError:
+        return False
+    return True
+
+
+def _weighted(digits: str, weights: tuple[int, ...]) -> int:
+    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+
+
+def _singapore(number: str) -> bool:
+    rest = (_weighted(number[1:8], (2, 7, 6, 5, 4, 3, 2)) + {"T": 4, "G": 4, "M": 3}.get(number[0], 0)) % 11
+    letters = "JZIHGFEDCBA" if number[0] in "ST" else "XWUTRQPNMLK" if number[0] in "FG" else "XWUTRQPNJLK"
+    return letters[rest] == number[8]
+
+
+def _taiwan(number: str) -> bool:
+    area = 10 + "ABCDEFGHJKLMNPQRSTUVXYWZIO".index(number[0])
+    return (area // 10 + area % 10 * 9 + _weighted(number[1:], (8, 7, 6, 5, 4, 3, 2, 1, 1))) % 10 == 0
+
+
+def _hong_kong(number: str) -> bool:
+    plain = number.replace("(", "").replace(")", "").rjust(9)
+    values = [36 if char == " " else int(char, 36) for char in plain]
+    return sum(value * weight for value, weight in zip(values, range(9, 0, -1), strict=True)) % 11 == 0
+
+
+def _german_pension(number: str) -> bool:
+    if not _date(f"{int(number[2:4]) % 50:02d}{number[4:8]}", "dmy"):
+        return False
+    digits = number[:8] + f"{ord(number[8]) - 64:02d}" + number[9:11]
+    products = (int(d) * w for d, w in zip(digits, (2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1), strict=True))
+    return sum(product // 10 + product % 10 for product in products) % 10 == int(number[11])
+
+
+def _german_card(number: str) -> bool:
+    """Identity card and passport: the machine-readable zone's check digit, weights 7, 3, 1."""
+    return len(number) == 10 and mrz_digit(number[:9]) == number[9]
+
+
+def mrz_digit(field: str) -> str:
+    """The check digit of a field of a machine-readable zone (ICAO 9303)."""
+    values = (0 if char == "<" else int(char, 36) for char in field)
+    return str(sum(value * (7, 3, 1)[place % 3] for place, value in enumerate(values)) % 10)
+
+
+def _snils(number: str) -> bool:
+    rest = _weighted(number[:9], (9, 8, 7, 6, 5, 4, 3, 2, 1)) % 101 % 100
+    return rest == int(number[9:])
+
+
+def _medicare(number: str) -> bool:
+    return number[0] in "23456" and _weighted(number[:8], (1, 3, 7, 9, 1, 3, 7, 9)) % 10 == int(number[8])
+
+
+def _spanish_social(number: str) -> bool:
+    number = number.replace("/", "")
+    return int(number[:10]) % 97 == int(number[10:]) or int(number[:2] + str(int(number[2:10]))) % 97 == int(number[10:])
+
+
+def _emirates(number: str) -> bool:
+    return 1900 <= int(number[3:7]) <= 2100
+
+
+def _chinese(number: str) -> bool:
+    """ISO 7064 modulo 11-2; regions come and go, so that any is taken."""
+    if number[0] not in "12345678" or number[6:8] not in ("18", "19", "20") or not _date(number[8:14], "ymd"):
+        return False
+    return "10X98765432"[_weighted(number[:17], (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11] == number[17]
+
+
+def _luhn(number: str) -> bool:
+    from stdnum import luhn
+
+    return luhn.is_valid(number)
+
+
+def _nino(number: str) -> bool:
+    return number[:2] not in ("BG", "GB", "NK", "KN", "TN", "NT") and (number[0] not in "DFIQUV" and number[1] not in "DFIOQUV")
+
+
+_OWN: dict[str, Check] = {
+    "sg.nric": _singapore, "tw.id": _taiwan, "hk.id": _hong_kong, "de.rvnr": _german_pension, "de.card": _german_card,
+    "ru.snils": _snils, "au.medicare": _medicare, "es.nss": _spanish_social, "ae.id": _emirates, "luhn": _luhn,
+    "gb.nino": _nino, "any": lambda number: True,
+    "dk.dashed": lambda number: _date(number[:6], "dmy"), "lv.dashed": lambda number: _date(number[:6], "dmy"),
+    "kr.dated": lambda number: _date(number[:6], "ymd"), "gb.licence": lambda number: number[6:8] != "00",
+    "pan.person": lambda number: number[3] == "P", "fr.short": lambda number: 1 <= int(number[3:5]) <= 42 or int(number[3:5]) >= 50,
+    "cn.id": lambda number: _chinese(number),
+}  # fmt: skip
+
+# Forms that are nobody else's, and the checks of which one must hold
+_DIGITS = (
+    (r"\d{3}-\d\d-\d{4}", "us.ssn us.itin us.atin"),
+    (r"\d{8}[- ]?[A-Z]", "es.dni"),
+    (r"\d{6}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]", "fi.hetu se.personnummer dk.dashed is.kennitala"),
+    (r"(?:19|20)\d{6}[-+]\d{4}", "se.personnummer"),
+    (r"[1-478] ?\d\d ?[0-9]\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", "fr.nir"),
+    (r"\d{3}\.\d{3}\.\d{3}-\d\d", "br.cpf"),
+    (r"\d\d\.\d\d\.\d\d-\d{3}[.-]\d\d", "be.nn be.bis"),
+    (r"756\.?\d{4}\.?\d{4}\.?\d\d", "ch.ssn"),
+    (r"\d{6}-[0-9]\d{6}", "kr.dated"),
+    (r"\d{17}[\dX]", "cn.id"),
+    (r"\d{6}/\d{3,4}", "cz.rc"),
+    (r"\d{1,2}\.\d{3}\.\d{3}-[\dK]", "cl.rut"),
+    (r"\d{5}-\d{7}-\d", "pk.cnic"),
+    (r"\d{6}-\d\d-\d{4}", "my.nric"),
+    (r"\d-\d{4}-\d{5}-\d\d-\d", "th.pin"),
+    (r"784-\d{4}-\d{7}-\d", "ae.id"),
+    (r"\d{13}", "za.idnr ro.cnp si.emso"),
+    (r"\d{6} \d{4} \d{3}|\d{6} \d{4} \d \d{2}", "za.idnr"),
+    (r"\d{6} \d{5}", "no.fodselsnummer"),
+    (r"\d{8} ?\d ?[A-Z]{2}\d", "pt.cc"),
+    (r"\d{3}-\d{3}-\d{3} \d\d", "ru.snils"),
+    (r"\d{3}-\d{3}-\d{3}", "ca.sin"),
+    (r"\d\d-\d{8}-\d", "ar.cuit"),
+    (r"\d{3}-\d{7}-\d", "do.cedula"),
+    (r"\d\d ?\d{6} ?[A-Z] ?\d{3}", "de.rvnr"),
+    (r"\d{6}-\d{5}", "lv.dashed"),
+)
+_LETTERS = (
+    (r"[A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]", "gb.nino"),
+    (r"ZZ(?: ?\d\d ?\d\d ?\d\d| ?\d{6}) ?[A-Z]", "any"),  # what an office writes until the number is known
+    (r"[XYZ][- ]?\d{7}[- ]?[A-Z]", "es.nie"),
+    (r"[A-Z]{6}[\dL-NP-V]{2}[A-EHLMPR-T][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]", "it.codicefiscale"),
+    (r"[A-Z]{3} ?[A-Z]{3} ?\d\d[A-EHLMPR-T]\d\d ?[A-Z]\d{3}[A-Z]", "it.codicefiscale"),
+    (r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[A-Z\d]\d", "mx.curp"),
+    (r"[A-Z]{4}-?\d{6}-?[A-Z\d]{3}", "mx.rfc"),
+    (r"[A-Z]{5}\d{4}[A-Z]", "pan.person"),
+    (r"[STFGM]\d{7}[A-Z]", "sg.nric"),
+    (r"[A-Z][1289]\d{8}", "tw.id"),
+    (r"[A-Z]{1,2}\d{6}\([\dA]\)", "hk.id"),
+    (r"[A-Z9]{5}\d[0156]\d[0-3]\d\d[A-Z9]{2}[A-Z\d][A-Z]{2}", "gb.licence"),
+    (r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y]{2}\d\d", "any"),
+)
+
+
+def _any_of(forms: tuple[tuple[str, str], ...], sooner: str) -> re.Pattern[str]:
+    """The forms in one pattern: the number of the group that matched is the number of the form."""
+    groups = "|".join(f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms))
+    return re.compile(rf"{sooner}(?<![\w.,/#+-])(?:{groups})")
+
+
+_BY_DIGITS = _any_of(_DIGITS, "")
+_BY_LETTERS = _any_of(_LETTERS, r"(?=[A-Z9]{1,6}[ -]?\d|[1-9][A-Z]|[A-Z]{3} )")
+
+
+class Named(NamedTuple):
+    """Numbers by pattern that count where one of their names is near, and one of the checks holds."""
+
+    kind: str
+    name: re.Pattern[str]
+    number: re.Pattern[str]
+    checks: str
+    hints: frozenset[str]  # the first words of the names, for a quick look
+    unspaced: tuple[str, ...]  # names in scripts without blanks
+
+
+def _rule(words: str, number: str, checks: str, kind: str = "national_id") -> Named:
+    spaced = [word for word in words.split() if ord(word[0]) < 0x2E80]
+    unspaced = tuple(word for word in words.split() if ord(word[0]) >= 0x2E80)
+    name = names(" ".join(spaced)).pattern if spaced else r"(?!)"
+    pattern = re.compile("|".join((name, *unspaced)))
+    hints = frozenset(re.split(r"[_.\d'-]", word)[0] for word in spaced)
+    return Named(kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced)
+
+
+_NINE = r"\d{3}[ .-]?\d{3}[ .-]?\d{3}"
+_TEN = r"\d{3}[ -]?\d{3}[ -]?\d{4}|\d{10}"
+_ELEVEN = r"\d{11}|\d\d ?\d{3} ?\d{3} ?\d{3}|\d{6}[ -]?\d{5}"
+_TWELVE = r"\d{4}[ -]?\d{4}[ -]?\d{4}"
+NAMED = (
+    _rule("ssn ssns social_security social soc_sec", r"\d{3}[ .-]?\d\d[ .-]?\d{4}", "us.ssn", "ssn"),
+    _rule("itin taxpayer", r"9\d\d[ -]?\d\d[ -]?\d{4}", "us.itin"),
+    _rule("nino national_insurance ni_number ni_no", r"[A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-Z]", "any"),
+    _rule("nhs", _TEN, "gb.nhs"),
+    _rule("utr tax_reference", r"\d{5} ?\d{5}", "gb.utr"),
+    _rule("aadhaar aadhar uidai uid आधार", _TWELVE, "in.aadhaar"),
+    _rule("pan permanent_account", r"[A-Z]{5} ?\d{4} ?[A-Z]", "in.pan"),
+    _rule("epic voter", r"[A-Z]{3}\d{7}", "in.epic"),
+    _rule("sin social_insurance nas assurance_sociale", _NINE, "luhn"),
+    _rule("tfn tax_file", r"\d{3} ?\d{3} ?\d{2,3}", "au.tfn"),
+    _rule("medicare", r"\d{4} ?\d{5} ?\d(?: ?/ ?\d| ?\d)?", "au.medicare"),
+    _rule("ird inland_revenue", r"\d{2,3}[ -]?\d{3}[ -]?\d{3}", "nz.ird"),
+    _rule(
+        "steuer steuerid steueridentifikationsnummer steuernummer idnr steuer-id steuerliche tin tax_id tax_identification",
+        _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
+        "de.idnr",
+    ),
+    _rule("personalausweis ausweis ausweisnummer personalausweisnummer identity_card", r"[CFGHJ-NPRTV-Z\d]{9}\d", "de.card"),
+    _rule("rentenversicherungsnummer sozialversicherungsnummer rvnr svnr sv-nummer versicherungsnummer", r"\d\d ?\d{6} ?[A-Z] ?\d{3}", "any"),
+    _rule("sozialversicherungsnummer svnr sv-nummer versicherungsnummer svnr. sv-nr", r"\d{4} ?\d{6}", "at.vnr"),
+    _rule("nir insee sécurité_sociale securite_sociale numéro_de_sécu sécu", r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d\d)?", "fr.nir"),
+    _rule("dni nif nie", r"\d{1,2}\.?\d{3}\.?\d{3}[ -]?[A-Z]|[XYZ][ .-]?\d{7}[ .-]?[A-Z]", "es.nif"),
+    _rule("seguridad_social naf nss afiliación", r"\d\d[ /-]?\d{8}[ /-]?\d\d", "es.nss"),
+    _rule("bsn burgerservicenummer burger sofinummer sofi-nummer", r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}", "nl.bsn"),
+    _rule("codice_fiscale cf fiscale", r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]", "it.codicefiscale"),
+    _rule("pesel", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
+    _rule("rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register", r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d", "be.nn be.bis"),
+    _rule("personnummer samordningsnummer personal_identity", r"(?:19|20)?\d{6}[-+ ]?\d{4}", "se.personnummer dk.dashed"),
+    _rule("cpr cpr-nummer cpr-nr cprnr", r"\d{6}[- ]?\d{4}", "dk.cpr"),
+    _rule("henkilötunnus hetu sotu", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
+    _rule("fødselsnummer fodselsnummer personnummer fnr d-nummer", r"\d{6}[ .-]?\d{5}", "no.fodselsnummer"),
+    _rule("kennitala", r"\d{6}-?\d{4}", "is.kennitala"),
+    _rule("ahv avs oasi ahv-nummer ahv-nr", r"756[. ]?\d{4}[. ]?\d{4}[. ]?\d\d", "ch.ssn"),
+    _rule("nif contribuinte fiscal", _NINE, "pt.nif"),
+    _rule("cpf", r"\d{3}[. ]?\d{3}[. ]?\d{3}[- ]?\d\d", "br.cpf"),
+    _rule("snils снилс", r"\d{3}[ -]?\d{3}[ -]?\d{3}[ -]?\d\d", "ru.snils"),
+    _rule("инн inn", r"\d{10}|\d{12}", "ru.inn"),
+    _rule("individual_number my_number マイナンバー 個人番号", _TWELVE, "jp.in_"),
+    _rule("rrn resident_registration 주민등록번호 주민번호", r"\d{6}[- ]?\d{7}", "kr.rrn kr.dated"),
+    _rule("id identity idnr south_african sa_id", r"\d{6} ?\d{4} ?\d{3}|\d{13}", "za.idnr"),
+    _rule("teudat zehut israeli תעודת ת.ז", r"\d{8,9}", "il.idnr"),
+    _rule("tckn kimlik t.c. tc", r"\d{11}", "tr.tckimlik"),
+    _rule("amka αμκα", r"\d{11}", "gr.amka"),
+    _rule("egn егн", r"\d{10}", "bg.egn"),
+    _rule("oib", r"\d{11}", "hr.oib"),
+    _rule("cnp cod_numeric", r"\d{13}", "ro.cnp"),
+    _rule("asmens", r"\d{11}", "lt.asmens"),
+    _rule("isikukood", r"\d{11}", "ee.ik"),
+    _rule("pps ppsn pps-number", r"\d{7} ?[A-Z]{1,2}", "ie.pps"),
+    _rule("rodné rodne rč", r"\d{6} ?/? ?\d{3,4}", "cz.rc"),
+    _rule("nik ktp", r"\d{16}", "id.nik"),
+    _rule("cédula cedula ci", r"\d{9}-?\d|\d{3}-?\d{7}-?\d", "ec.ci do.cedula"),
+    _rule("nric mykad ic", r"\d{6}-?\d\d-?\d{4}", "my.nric"),
+    _rule("cnic", r"\d{5}-?\d{7}-?\d", "pk.cnic"),
+    _rule("emirates", r"784[ -]?\d{4}[ -]?\d{7}[ -]?\d", "ae.id"),
+    _rule("身份证 身份證 resident_identity", r"\d{17}[\dX]", "cn.id"),
+    _rule("thai บัตรประชาชน", r"\d{13}|\d-\d{4}-\d{5}-\d\d-\d", "th.pin"),
+    _rule("driving_licence driver_license drivers_license driver's_license driver's_licence driving_license", r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}", "any"),
+)
+
+
+_HINTED: dict[str, list[Named]] = {hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints}
+
+
+def _named(seen: Seen, rule: Named) -> Iterator[Span]:
+    for name in rule.name.finditer(seen.lower):
+        at = name.end()
+        while match := rule.number.search(seen.text, at, at + _AFTER_NAME + 24):
+            if match.start() > at + _AFTER_NAME:
+                break
+            if any(is_valid(check, match[0]) for check in rule.checks.split()):
+                yield seen.span(rule.kind, *match.span())
+            at = match.end()
+        for match in rule.number.finditer(seen.text, max(0, name.start() - _BEFORE_NAME), name.start()):
+            if any(is_valid(check, match[0]) for check in rule.checks.split()):
+                yield seen.span(rule.kind, *match.span())
