@@ -177,7 +177,8 @@ def _anchors(found: list[str], shares: Counter[str]) -> set[tuple[str, ...]]:
     fours = list(zip(found, found[1:], found[2:], found[3:], strict=False))
     if len(found) < RUN:
         return {min(fours, key=lambda four: (min(shares[word] for word in four), four))}
-    chosen, at = set(), -1
+    chosen: set[tuple[str, ...]] = set()
+    at = -1
     while at + RUN - _ANCHOR + 1 < len(fours):
         window = range(at + 1, at + RUN - _ANCHOR + 2)
         at = min(window, key=lambda place: (min(shares[word] for word in fours[place]), -place))
