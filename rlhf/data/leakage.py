@@ -1,17 +1,46 @@
-"""No held-out text in training: whole texts (folded), and those of which half the 8-word runs recur."""
+"""No held-out text in training: not whole, not inside a longer text, not with small changes.
+
+A training text leaks a held-out one where, compared by words (rlhf.data.words),
+- "exact": it is the held-out text, whatever stands between letters and digits;
+- "contained": the held-out text stands in it, word for word: anywhere if it has 6 words, up to the end
+  of a sentence (or of a part of one) if it has 4 or is a sentence of 2, else as a part by itself;
+- "partly": half of the held-out text's runs of 8 words stand in it. A run that k held-out texts share is
+  boilerplate and counts 1/k², unless it is few texts' and a long passage recurs. Where each text has a
+  number that the other lacks, they are two examples of one template;
+- "near": it is the held-out text but for slips of the pen, word order and fillers (rlhf.data.near_words).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import xxhash
 
 from rlhf.data.fold import fold
+from rlhf.data.near_words import NearTexts
+from rlhf.data.words import ended_words, squeezed, words
 
 RUN = 8  # words
-CONTAINED = 0.5  # share of a held-out text's runs that may not recur in a training text
+PARTLY = 0.5  # share of a held-out text's runs that may not recur in a training text
+ANYWHERE, TO_AN_END, SHORTEST = 6, 4, 2  # words of a held-out text that counts as contained
+_MEANT = 12  # letters of a held-out text of fewer words than TO_AN_END that counts as contained
+_PASSAGE = 24  # runs in a row, or nearly: no frame around a question is as long
+_FEW = 4  # texts that share a passage rather than a frame
+_ANCHOR = 4  # words
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15 * (2 * at + 3) % 2**64 | 1 for at in range(RUN)], dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A held-out text that training repeats: its name, its place in the list, and how it is repeated."""
+
+    name: str
+    at: int
+    how: str
 
 
 class HeldOut:
@@ -22,64 +51,159 @@ class HeldOut:
 
     def __init__(self, texts: Sequence[str], names: Sequence[str]) -> None:
         self.names = list(names)
-        self.whole: dict[str, int] = {}
-        hashes, owners, runs = [], [], []
+        self._whole: dict[str, int] = {}
+        self._words = [words(text) for text in texts]
+        self._is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
+        shares = Counter(word for found in self._words for word in set(found))
+        self._anchors: dict[tuple[str, ...], list[int]] = {}
+        self._short: dict[tuple[str, ...], int] = {}
+        for at, (text, found) in enumerate(zip(texts, self._words, strict=True)):
+            self._whole.setdefault(squeezed(text) or fold(text), at)
+            if len(found) >= _ANCHOR:
+                for anchor in _anchors(found, shares):
+                    self._anchors.setdefault(anchor, []).append(at)
+            elif len(found) >= SHORTEST and len("".join(found)) >= _MEANT:
+                self._short.setdefault(tuple(found), at)
+        # as many anchors stand in half of a text's runs, if those stand in a row
+        self._hits = [
+            (max(0, len(found) - RUN + 1) // 2 + _ANCHOR) // (RUN - _ANCHOR + 1) or 1 for found in self._words
+        ]
+        self._short_words = {min(run, key=lambda word: (shares[word], word)) for run in self._short}
         self._word: dict[str, int] = {}
-        for at, text in enumerate(texts):
-            folded = fold(text)
-            self.whole.setdefault(folded, at)
-            found = np.unique(self._runs(folded))
-            runs.append(len(found))
-            hashes.append(found)
-            owners.append(np.full(len(found), at, dtype=np.int64))
-        self.runs = np.array(runs, dtype=np.int64)
-        every = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
-        order = np.argsort(every, kind="stable")
-        self._hashes = every[order]
-        self._owners = np.concatenate(owners)[order] if owners else np.empty(0, np.int64)
+        self._runs = {
+            at: self._run_hashes(found) for at, found in enumerate(self._words) if len(found) >= RUN
+        }
+        every, counts = np.unique(np.concatenate([*self._runs.values(), _NONE]), return_counts=True)
+        self._shared, self._sharers = every[counts > 1], counts[counts > 1]
+        self._near = NearTexts(self._words, shares)
 
-    def _runs(self, folded: str) -> np.ndarray:
-        """[words - 7] uint64 hashes of the runs of 8 words of a folded text."""
-        words = _bare(folded)
-        if len(words) < RUN:
-            return np.empty(0, np.uint64)
+    def match(self, parts: Iterable[str]) -> str | None:
+        """The name of a held-out text that a training text, given as its parts, repeats; else None."""
+        leak = self.find(parts)
+        return leak.name if leak else None
+
+    def find(self, parts: Iterable[str]) -> Leak | None:
+        """The surest leak of a training text, given as its parts (messages, lines of a document)."""
+        parts = [part for part in parts if part]
+        if len(parts) > 1:
+            parts.append("\n".join(parts))
+        for part in parts:
+            at = self._whole.get(squeezed(part) or fold(part), -1)
+            if at >= 0:
+                return self._leak(at, "exact")
+        if not parts:
+            return None
+        every = words(parts[-1])
+        found = self._inside(every, parts[-1])
+        if found is not None:
+            return found
+        for piece in (every,) if len(parts) == 1 else map(words, parts):
+            near = self._near.match(piece)
+            if near is not None:
+                return self._leak(near, "near")
+        return None
+
+    def _leak(self, at: int, how: str) -> Leak:
+        return Leak(self.names[at], at, how)
+
+    def _inside(self, every: list[str], text: str) -> Leak | None:
+        fours = zip(every, every[1:], every[2:], every[3:], strict=False)
+        long = not self._anchors.keys().isdisjoint(fours)
+        short = not self._short_words.isdisjoint(every)
+        if not (long or short):
+            return None
+        found, ends = ended_words(text)
+        for run in (*pairwise(found), *zip(found, found[1:], found[2:], strict=False)) if short else ():
+            at = self._short.get(run, -1)
+            if at >= 0 and _stands_in(found, ends, list(run), left=not self._is_sentence[at], right=True):
+                return self._leak(at, "contained")
+        if not long:
+            return None
+        fours = zip(every, every[1:], every[2:], every[3:], strict=False)
+        hits = Counter([at for four in set(fours) for at in self._anchors.get(four, ())])
+        candidates = sorted(at for at, count in hits.items() if count >= self._hits[at])
+        for at in candidates:
+            held_out = self._words[at]
+            if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
+                return self._leak(at, "contained")
+        if not any(at in self._runs for at in candidates):
+            return None
+        runs = self._run_hashes(every)
+        partly = (at for at in candidates if at in self._runs and self._is_partly_in(at, runs, every))
+        return next((self._leak(at, "partly") for at in partly), None)
+
+    def _is_partly_in(self, at: int, runs: np.ndarray, every: list[str]) -> bool:
+        own = self._runs[at]
+        if not len(runs):
+            return False
+        recurs = runs[np.minimum(np.searchsorted(runs, own), len(runs) - 1)] == own
+        if recurs.mean() < PARTLY / 4:
+            return False
+        sharers = np.ones(len(own))
+        if len(self._shared):
+            places = np.minimum(np.searchsorted(self._shared, own), len(self._shared) - 1)
+            sharers = np.where(self._shared[places] == own, self._sharers[places], 1)
+        weights = 1 / sharers**2
+        passage = recurs.mean() >= PARTLY and (recurs & (sharers <= _FEW)).sum() >= _PASSAGE
+        if not passage and weights[recurs].sum() < PARTLY * weights.sum():
+            return False
+        return not _are_two_examples(self._words[at], every)
+
+    def _run_hashes(self, found: list[str]) -> np.ndarray:
+        """[distinct runs] uint64 hashes of the runs of 8 words, in order of size."""
+        if len(found) < RUN:
+            return _NONE
         known = self._word
         values = np.array(
-            [known.get(word) or known.setdefault(word, _hash(word)) for word in words], np.uint64
+            [known.get(word) or known.setdefault(word, _hash(word)) for word in found], np.uint64
         )
         with np.errstate(over="ignore"):
             last = len(values) - RUN + 1
             mixed = values[:last] * _MULTIPLIERS[0]
             for at in range(1, RUN):
                 mixed += values[at : at + last] * _MULTIPLIERS[at]
-            return mixed
-
-    def match(self, parts: Iterable[str]) -> str | None:
-        """The name of a held-out text that a training text, given as its parts, contains; else None."""
-        folded = [fold(part) for part in parts]
-        for part in folded:
-            at = self.whole.get(part)
-            if at is not None:
-                return self.names[at]
-        runs = [found for part in folded if len(found := self._runs(part))]
-        if not runs:
-            return None
-        found = np.unique(np.concatenate(runs))
-        left = np.searchsorted(self._hashes, found, "left")
-        right = np.searchsorted(self._hashes, found, "right")
-        hit = right > left
-        if not hit.any():
-            return None
-        owners = np.concatenate([self._owners[a:b] for a, b in zip(left[hit], right[hit], strict=True)])
-        counts = np.bincount(owners, minlength=len(self.runs))
-        leaked = np.flatnonzero((counts > 0) & (counts >= CONTAINED * self.runs))
-        return self.names[int(leaked[0])] if len(leaked) else None
+            return np.unique(mixed)
 
 
-def _bare(folded: str) -> list[str]:
-    """Words without the punctuation around them."""
-    return [bare for word in folded.split() if (bare := word.strip(".,;:!?\"'()[]"))]
+_NONE = np.empty(0, np.uint64)
 
 
 def _hash(word: str) -> int:
     return xxhash.xxh3_64_intdigest(word.encode()) or 1
+
+
+def _anchors(found: list[str], shares: Counter[str]) -> set[tuple[str, ...]]:
+    """Runs of 4 words, the rarest ones, of which one stands in each run of 8 words (one for a short text)."""
+    fours = list(zip(found, found[1:], found[2:], found[3:], strict=False))
+    if len(found) < RUN:
+        return {min(fours, key=lambda four: (min(shares[word] for word in four), four))}
+    chosen: set[tuple[str, ...]] = set()
+    at = -1
+    while at + RUN - _ANCHOR + 1 < len(fours):
+        window = range(at + 1, at + RUN - _ANCHOR + 2)
+        at = min(window, key=lambda place: (min(shares[word] for word in fours[place]), -place))
+        chosen.add(fours[at])
+    return chosen
+
+
+def _stands_in(found: list[str], ends: set[int], text: list[str], *, left: bool, right: bool) -> bool:
+    """Whether `text` stands in `found`, between ends of sentences where left and right ask for them."""
+    last = len(found) - len(text)
+    first, at = text[0], -1
+    while True:
+        try:
+            at = found.index(first, at + 1, last + 1)
+        except ValueError:
+            return False
+        if found[at : at + len(text)] == text:
+            starts = not left or at == 0 or at - 1 in ends
+            if starts and (not right or at + len(text) - 1 in ends):
+                return True
+
+
+def _are_two_examples(text: list[str], other: list[str]) -> bool:
+    """Whether two texts of about the same length each hold a number that the other lacks."""
+    if not 0.7 <= len(other) / len(text) <= 1.4:
+        return False
+    numbers, others = ({word for word in found if any(map(str.isdigit, word))} for found in (text, other))
+    return bool(numbers - others) and bool(others - numbers)

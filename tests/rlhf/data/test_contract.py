@@ -1,5 +1,6 @@
 import gzip
 import json
+from datetime import date, datetime
 
 import polars as pl
 import pytest
@@ -89,10 +90,74 @@ def test_unknown_fields_are_kept(tmp_path):
         ("2024-05-01T12:00:00+02:00", "2024-05-01T10:00:00Z"),
         ("2024-05-01", "2024-05-01T00:00:00Z"),
         (1714557600, "2024-05-01T10:00:00Z"),
+        (1714557600.5, "2024-05-01T10:00:00.500000Z"),
+        ("2024-05-01t10:00:00z", "2024-05-01T10:00:00Z"),
+        ("20240501T100000,25-0130", "2024-05-01T11:30:00.250000Z"),
+        ("2024-05-01 10:00:00.123456789", "2024-05-01T10:00:00.123456Z"),
+        ("2024-W18-3", "2024-05-01T00:00:00Z"),
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        (date(2024, 5, 1), "2024-05-01T00:00:00Z"),
+        (datetime(2024, 5, 1, 10), "2024-05-01T10:00:00Z"),
     ],
 )
 def test_times_become_utc(given_time, normal):
     assert contract.created_at(given_time) == normal
+
+
+@pytest.mark.parametrize(
+    "given_time",
+    [
+        "1714557600", "2024", "2024-05", "2024-05-01x10:00", "2024-05-01T24:00:00", "2024-05-01T10:00:60Z", "٢٠٢٤-٠٥-٠١",
+        "0000-01-01", "9999-12-31T23:59:59-23:00", "2024-05-01T10:00:00+99:00", 1714557600000, 1e300, float("nan"),
+        float("inf"), 10**30, -1, False, ["2024-05-01"], b"2024-05-01", "2024-05-01T10:00:00 UTC",
+    ],
+)  # fmt: skip
+def test_other_times_are_wrong(given_time):
+    with pytest.raises(contract.Wrong) as wrong:
+        contract.created_at(given_time)
+    assert wrong.value.field == "created_at"
+
+
+def test_a_null_is_an_absent_field_and_unknown_fields_of_messages_are_kept(tmp_path):
+    row = {"id": "a", "user_id": "u", "text": None, "source": None, "use_case": None, "note": None}
+    row["messages"] = [{"role": "user", "content": "Why?", "name": "x"}, {"role": "user", "content": "How?"}]
+    kept, rejects = read(tmp_path, json.dumps(row).encode())
+    assert not rejects
+    assert (kept[0]["source"], kept[0]["use_case"]) == ("api", None)
+    assert json.loads(kept[0]["extra"]) == {"message_fields": [{"name": "x"}, {}], "note": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (b'{"id":"a","id":"b","user_id":"u","text":"x"}', "id"),
+        (b'{"id" : "a","user_id":"u","text":"x","id":"b"}', "id"),
+        (
+            b'{"id":"a","user_id":"u","messages":[{"role":"user","content":"x","content":"y"}]}',
+            "messages[0].content",
+        ),
+        (b'{"id":"a","user_id":"u","text":"x","z":{"q":1,"q":2}}', ""),
+    ],
+)
+def test_a_key_that_is_given_twice_is_ambiguous(tmp_path, line, field):
+    kept, rejects = read(tmp_path, line)
+    assert kept == []
+    assert [(reject.field, "twice" in reject.reason) for reject in rejects] == [(field, True)]
+
+
+def test_what_a_line_holds_is_in_no_reason(tmp_path):
+    secret = "anna@fernmail.org"
+    rows = [
+        {secret: 1, "id": secret}, {"id": 1, "user_id": secret}, GOOD | {"source": secret}, GOOD | {"created_at": secret},
+        GOOD | {"messages": [secret]}, {**GOOD, "id": secret, "user_id": None}, {**GOOD, "text": secret + "\x00"},
+    ]  # fmt: skip
+    lines = [json.dumps(row).encode() for row in rows] + [
+        secret.encode(),
+        b'{"%s":1,"%s":2}' % ((secret.encode(),) * 2),
+    ]
+    kept, rejects = read(tmp_path, b"\n".join(lines))
+    assert kept == [] and len(rejects) == len(lines)
+    assert not any(secret in json.dumps(reject.as_dict()) for reject in rejects)
 
 
 def test_gzip_and_parquet_hold_the_same_records(tmp_path):

@@ -37,3 +37,44 @@ def test_english_about_foreign_names_stays(text):
 def test_other_languages_are_named_and_may_be_allowed(text, language):
     assert foreign(text, ("en",)) == language
     assert foreign(text, ("en", language)) is None
+
+
+def planted() -> list[tuple[str, str]]:
+    """(language, sentence) of the self-check's sentences."""
+    from rlhf.data import planted_languages
+
+    return planted_languages.foreign_sentences()
+
+
+def test_sentences_of_four_words_in_forty_languages_are_foreign():
+    told = [(code, text) for code, text in planted() if foreign(text, ("en",)) is None]
+    assert len(told) <= 0.02 * len(planted()), told
+    assert len({code for code, _ in planted()}) > 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Translate into English: Ich habe gestern meinen Schlüssel verloren und finde ihn nicht.",
+        "Summarize this: Привет, как дела? Сегодня я иду в школу и потом домой.",
+        "Correct my Spanish: Yo soy muy feliz de estar aquí con ustedes",
+        "Der Hund läuft durch den Wald.\nWhat does this sentence mean?",
+        "for i in range(10): print(i, end='')",
+        "SELECT name, price FROM items WHERE id = 3",
+        "wut r u doin 2nite lol",
+        "pls fix teh eror in my codde",
+        "Los Angeles Lakers roster",
+        "EL SALVADOR",
+        "que sera sera",
+        "",
+        "1 + 1 = ?",
+        "https://fernmail.org/de/und/der",
+    ],
+)
+def test_english_requests_names_and_code_stay(text):
+    assert foreign(text, ("en",)) is None
+
+
+def test_hindi_and_russian_in_latin_letters_are_told():
+    assert foreign("Mujhe ek kaali billi ki kahani sunao", ("en",)) == "hi"
+    assert foreign("Rasskazhi mne pozhaluysta chto eto takoe i kak", ("en",)) == "ru"

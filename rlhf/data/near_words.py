@@ -1,0 +1,198 @@
+"""Texts that are another text but for slips of the pen, word order, fillers and small insertions.
+
+Compared by the words they hold. Numbers must be the same. A content word of a short text must not be
+missing: "the capital of Spain" is no slip of "the capital of France". Words count by how few held-out
+texts hold them, so that the frame that many of them share says little and the name in it says much.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations, pairwise
+from math import log
+
+from rlhf.data.words import edits, is_slip, is_swap, without_a_letter
+
+_LIGHT_WORDS = """
+a an the this that these those of to in on at by for from with about into and or but so as if then is are was were be been
+am do does did has have had can could would should will shall may might must it its i me my you your we us our he him his
+she her they them their there here please kindly just really actually very quite also well now maybe perhaps simply
+basically exactly hey hi hello ok okay um uh thanks thank thx pls plz answer question help want need like know tell whats
+hows whos wheres im ive dont too some any
+"""
+LIGHT = frozenset(_LIGHT_WORDS.split())
+_LIGHT_WEIGHT = 0.2  # of a light word beside the others
+_MISSING = 0.1  # share of a text's weight that may be missing in the other
+_MORE, _ONE_MORE = 0.25, 0.45  # share that the other may hold beside it; in a single word
+_SLIP_OF_A_WORD = 0.3  # share of the word that a slip may turn into another known word
+_SHORT = 10  # content words: below, none may be missing
+_KEY_WORDS = 4  # of a text, the rarest: each two of them lead to it
+_LIMIT = 32  # texts that a key may lead to; keys of more tell nothing
+_FEW = 3  # texts that a key leads to, and needs no second one
+_LONGEST = 64  # words: longer texts have runs of words that betray them
+_REMEMBERED = 100_000  # unknown words and what they may be slips of
+
+
+class NearTexts:
+    """Held-out texts, given as their words, and in how many of them each word stands."""
+
+    def __init__(self, texts: list[list[str]], shares: Counter[str]) -> None:
+        self._sets = [frozenset(text) if len(text) <= _LONGEST else frozenset() for text in texts]
+        self._known = frozenset(shares)
+        unknown = log(len(texts) + 2) + 0.1
+        self._weights = {
+            word: (unknown - log(count + 1)) * (_LIGHT_WEIGHT if word in LIGHT else 1.0)
+            for word, count in shares.items()
+        }
+        self._unknown_weight = unknown
+        content = sorted(
+            (word for word in shares if word not in LIGHT), key=lambda word: (shares[word], word)
+        )
+        self._rank = {word: at for at, word in enumerate(content)}  # the rarest is 0
+        self._wholes = [sum(map(self._weight, found)) for found in self._sets]
+        self._pairs: dict[int, dict[int, list[int]]] = {}
+        for at, found in enumerate(self._sets):
+            rarest = sorted(self._rank[word] for word in found if word in self._rank)[:_KEY_WORDS]
+            lone = [(rank, rank) for rank in rarest] if len(rarest) < 3 else []
+            for first, second in (*combinations(rarest, 2), *lone):
+                self._pairs.setdefault(first, {}).setdefault(second, []).append(at)
+        self._hits = self._needed_hits()
+        self._slips: dict[str, list[str]] = {}
+        for word in sorted(shares):
+            for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
+                self._slips.setdefault(slip, []).append(word)
+        together = (pair for text in texts if len(text) <= _LONGEST for pair in pairwise(text))
+        self._together = {"".join(pair): pair for pair in together if "".join(pair) not in shares}
+        self._may_be: dict[str, tuple[str, ...]] = {}
+
+    def match(self, found: list[str]) -> int | None:
+        """The first text that the words are, near enough; None if they are none."""
+        if not 2 <= len(found) <= _LONGEST:
+            return None
+        read = set(found)
+        unknown = read.difference(self._known)
+        if len(unknown) > 2 + len(found) // 6:
+            return None
+        meant = read.union(*map(self._meanings, unknown)) if unknown else read
+        if unknown:
+            meant.update(*self._across_spaces(found, unknown))
+        ranks = sorted([self._rank[word] for word in meant if word in self._rank])[: 4 * _KEY_WORDS]
+        rest = set(ranks)
+        places: list[int] = []
+        for rank in ranks:
+            followers = self._pairs.get(rank)
+            if followers:
+                for other in rest.intersection(followers):
+                    places += followers[other]
+        if not places:
+            return None
+        likely = sorted(at for at, hits in Counter(places).items() if hits >= self._hits[at])
+        return next((at for at in likely if self._is_near(at, found, read)), None)
+
+    def _needed_hits(self) -> dict[int, int]:
+        """How many of a text's keys lead to it if one of its rarest words is lost; crowded keys are dropped."""
+        kept: Counter[int] = Counter()
+        words: dict[int, set[int]] = {}
+        for first, followers in self._pairs.items():
+            for second, places in list(followers.items()):
+                if len(places) > _LIMIT:
+                    del followers[second]
+                    continue
+                kept.update(places)
+                if len(places) <= _FEW:  # such a key is enough by itself
+                    followers[second] = places * _KEY_WORDS
+                for at in places:
+                    words.setdefault(at, set()).update((first, second))
+        return {at: max(1, count - len(words[at]) + 1) for at, count in kept.items()}
+
+    def _meanings(self, word: str) -> tuple[str, ...]:
+        """The known words that an unknown word may be, with one slip."""
+        if word not in self._may_be:
+            if len(self._may_be) > _REMEMBERED:
+                self._may_be.clear()
+            self._may_be[word] = self._all_meanings(word) if len(word) > 2 and word.isalpha() else ()
+        return self._may_be[word]
+
+    def _all_meanings(self, word: str) -> tuple[str, ...]:
+        shorter = without_a_letter(word)
+        found = {known for slip in (word, *shorter) for known in self._slips.get(slip, ())}
+        found.update(self._known & set(shorter))
+        apart = [part for joined in (word, *shorter) for part in self._together.get(joined, ())]
+        return (*(known for known in found if len(known) > 3 and is_slip(word, known)), *apart)
+
+    def _across_spaces(self, found: list[str], unknown: set[str]) -> list[tuple[str, ...]]:
+        """What two neighbours are, one of which is unknown, with the space between them gone or elsewhere."""
+        joined = [a + b for a, b in pairwise(found) if a in unknown or b in unknown]
+        return [(word,) if word in self._known else self._together.get(word, ()) for word in joined]
+
+    def _is_near(self, at: int, found: list[str], read: set[str]) -> bool:
+        text = self._sets[at]
+        missing, more = set(text - read), set(read - text)
+        if len(missing) > 3 + len(text) // 8 or len(more) > 3 + len(text) // 4:
+            return False
+        if len(missing - LIGHT) > min(2 + len(text) // 12, len(more) + 1):
+            return False
+        whole = self._wholes[at]
+        self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
+        if any(any(map(str.isdigit, word)) for word in missing | more):
+            return False
+        content, lost, added = len(text - LIGHT), missing - LIGHT, more - LIGHT
+        if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
+            return False
+        if sum(map(self._weight, lost)) > _MISSING * whole:
+            return False
+        return sum(map(self._weight, added)) <= (_ONE_MORE if len(added) == 1 else _MORE) * whole
+
+    def _weight(self, word: str) -> float:
+        return self._weights.get(word, self._unknown_weight)
+
+    def _forgive(
+        self, missing: set[str], more: set[str], found: list[str], text: frozenset[str], light: float
+    ) -> None:
+        """Take away what slips explain: words missing in the other text beside words that it has instead."""
+        for word in sorted(missing):
+            for other in sorted(more):
+                if self._is_slip_of(word, other, light):
+                    missing.discard(word)
+                    more.discard(other)
+                    break
+        for other in sorted(more.difference(self._known)):  # a word that stands elsewhere in the text, too
+            if any(len(word) > 3 and is_slip(word, other) for word in text):
+                more.discard(other)
+        if not (missing and more):
+            return
+        for first, second in pairwise(found):
+            if (first in more or second in more) and self._is_together(first + second, missing, text):
+                more -= {first, second}
+        for word in sorted(more):
+            if self._is_together(word, missing, text):
+                more.discard(word)
+
+    def _is_slip_of(self, word: str, other: str, light: float) -> bool:
+        if abs(len(word) - len(other)) > 2:
+            return False
+        if len(word) > 3 and word[0] != other[0] and word[-1] != other[-1]:
+            return False
+        if is_swap(word, other) or other == word + "s" or word == other + "s":
+            return True
+        unknown = other not in self._known
+        if is_slip(word, other):
+            return (unknown and max(len(word), len(other)) > 3) or self._weight(word) <= light
+        return unknown and len(word) > 6 and edits(word, other) == 2
+
+    def _is_together(self, joined: str, missing: set[str], text: frozenset[str]) -> bool:
+        """Whether it is a missing word, or two words of the text, one of them missing, and a slip between."""
+        if joined in missing:
+            missing.discard(joined)
+            return True
+        for word in sorted(missing):
+            if joined.startswith(word):
+                rests = {joined[len(word) :], joined[len(word) + 1 :]}
+            elif joined.endswith(word):
+                rests = {joined[: -len(word)], joined[: -len(word) - 1]}
+            else:
+                continue
+            if rests & text:
+                missing -= {word, *rests}
+                return True
+        return False

@@ -1,0 +1,49 @@
+import pytest
+
+from rlhf.data import use_case
+from rlhf.data.contract import USE_CASES
+
+
+@pytest.mark.parametrize(
+    ("text", "case"),
+    [
+        ("Write a short story about a goat.", "generation"),
+        ("please write me an email to my boss", "generation"),
+        ("who was the first king of Norway", "open_qa"),
+        ("Tell me about tides.", "open_qa"),
+        ("Give me some ideas for a garden party", "brainstorming"),
+        ("Human: Hello\nAI: Hi, how can I help?\nHuman: I am bored.\nAI:", "chat"),
+        ("Translate to Spanish: I like tea.", "rewrite"),
+        ("Summarize in one sentence.\n\nThe river rose. The bridge fell.", "summarization"),
+        ("Is this review positive or negative? The tea was cold.", "classification"),
+        ("Extract the names from the following text: Ada met Bo.", "extraction"),
+        (
+            "Ada met Bo in Rome and they had tea with lemon at noon. " * 3 + "\n\nQuestion: Who met Bo?",
+            "closed_qa",
+        ),
+        ("", "other"),
+        ("blue", "other"),
+    ],
+)
+def test_requests_are_told_by_their_wording(text, case):
+    assert use_case.classify(text) == case
+    assert use_case.classify([{"role": "user", "content": text}]) == case
+
+
+def test_a_conversation_without_a_task_is_chat_and_one_with_a_task_is_the_task():
+    said = [{"role": "user", "content": "I saw a heron."}, {"role": "assistant", "content": "Lovely!"}]
+    assert use_case.classify([*said, {"role": "user", "content": "It was grey."}]) == "chat"
+    assert use_case.classify([*said, {"role": "user", "content": "Translate that into Dutch."}]) == "rewrite"
+
+
+def test_what_a_record_says_stands():
+    spoken = [{"role": "user", "content": "Write a story."}]
+    assert use_case.of({"use_case": "chat", "messages": spoken}) == "chat"
+    assert use_case.of({"use_case": None, "messages": spoken}) == "generation"
+
+
+def test_wordings_that_the_rules_were_not_written_for():
+    figure = use_case.held_out_figure()
+    assert set(figure) == {*USE_CASES, "all"}
+    assert figure["all"] >= 0.88
+    assert min(figure.values()) >= 0.7
