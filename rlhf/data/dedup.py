@@ -34,11 +34,10 @@ def copies(prints: np.ndarray, limit: float, verify: Verify) -> tuple[np.ndarray
     """
     first = first_of_each(prints["whole"])
     rows = np.flatnonzero(first == np.arange(len(prints)))  # one of each text
-    left = prints[rows]
+    sketches = near.Sketches(prints["minima"][rows], prints["fixed"][rows])
     of_left, is_near = near.greedy(
-        left["bands"],
-        left["bits"],
-        first_of_each(left["start"]),
+        sketches,
+        first_of_each(prints["start"][rows]),
         limit,
         lambda pairs: verify(rows[pairs]),
     )

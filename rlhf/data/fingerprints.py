@@ -1,6 +1,6 @@
 """What dedup compares of a record, as keys of a fixed size that the record alone decides.
 
-The text as a whole, its first characters, and MinHash bands of its runs of 5 characters (rlhf/data/near.py).
+The text as a whole, its first characters, and the MinHash values of its runs of 5 characters (rlhf/data/near.py).
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from rlhf.data.fold import fold, fold_messages
 
 Record = dict[str, Any]
 SHINGLE = 5  # characters
-BANDS, ROWS = 32, 5  # texts of Jaccard .7 share a band with probability .997, of .3 with .07
+HASHES = 128
 _SEED = 1
-_WORDS = -(-BANDS * ROWS // 64)
 FINGERPRINT = np.dtype(
     [
         ("whole", np.uint64, 2),
         ("start", np.uint64, 2),
-        ("bands", np.uint32, BANDS),
-        ("bits", np.uint64, _WORDS),  # a bit of each MinHash value: a quick estimate of the Jaccard index
+        ("fixed", np.uint64),
+        ("minima", np.uint16, HASHES),  # low bits: equal by accident once in 65,536
     ]
 )
 _MULTIPLIERS = np.array(
@@ -94,18 +93,10 @@ def of_texts(texts: Sequence[Compared]) -> np.ndarray:
         return found
     found["whole"] = _hashes([text.whole for text in texts])
     found["start"] = _hashes([text.start for text in texts])
+    found["fixed"] = [xxhash.xxh3_64_intdigest(text.fixed.encode()) for text in texts]
     flat, offsets = shingles([text.spoken for text in texts])
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, BANDS * ROWS, _SEED)
-    minima = np.array(matrix.to_rows(), np.uint64)
-    alike = np.array([xxhash.xxh3_64_intdigest(text.fixed.encode()) for text in texts], np.uint64)
-    with np.errstate(over="ignore"):
-        mixed = np.repeat(alike[:, None], BANDS, 1)
-        for value in minima.reshape(len(texts), BANDS, ROWS).transpose(2, 0, 1):
-            mixed = _scatter(mixed ^ value)
-    found["bands"] = mixed >> np.uint64(32)
-    bits = np.zeros((len(texts), 64 * _WORDS), np.uint8)
-    bits[:, : BANDS * ROWS] = minima & np.uint64(1)
-    found["bits"] = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, HASHES, _SEED)
+    found["minima"] = np.array(matrix.to_rows(), np.uint32)
     return found
 
 
@@ -122,7 +113,7 @@ def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         runs = codes[:last] * _MULTIPLIERS[0]
         for at in range(1, SHINGLE):
             runs += codes[at : at + last] * _MULTIPLIERS[at]
-        runs = _scatter(runs)
+        runs = scatter(runs)
     inside = np.ones(len(codes), bool)
     for at in range(1, SHINGLE):  # a run that begins there would reach into the next text
         inside[np.cumsum(lengths) - at] = False
@@ -131,7 +122,7 @@ def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return runs[inside[:last]], offsets
 
 
-def _scatter(values: np.ndarray) -> np.ndarray:
+def scatter(values: np.ndarray) -> np.ndarray:
     """64-bit values mixed so that each bit depends on all (the finaliser of SplitMix64)."""
     values = (values ^ (values >> np.uint64(30))) * _MULTIPLIERS[1]
     values = (values ^ (values >> np.uint64(27))) * _MULTIPLIERS[2]

@@ -8,7 +8,8 @@ the first), and what comes later never changes what stands. Rows are numbered by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,43 +18,106 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from rlhf.data import fingerprints
-from rlhf.data.fold import fold
+from rlhf.data.fingerprints import HASHES
+from rlhf.data.fold import fingerprint, fold
 
 Record = dict[str, Any]
 Verify = Callable[[np.ndarray], np.ndarray]  # [pairs, 2] rows -> [pairs] bool, True for near copies
-ESTIMATE = 0.22  # the index as estimated may lie so far under the limit: 4 standard errors of 160 bits
+BANDS, ROWS = 96, 8  # values of a band are drawn from all; .977 of pairs of Jaccard .7 share one, .999 of .75, .06 of .4
+BEFORE = 8  # rows just before it in a bucket that a row is compared with, besides the first
+BITS_ASTRAY, VALUES_ASTRAY = 0.22, 0.16  # how far under the limit an estimate may lie: 3.5 and 4 standard errors
 PAIRS = 2_000_000  # candidates that are held at a time
+_32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
+_FACTORS = [np.uint64(0x9E3779B97F4A7C15 * (2 * at + 1) % 2**64) for at in range(ROWS)]
 
 
-def candidates(bands: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """[pairs, 2] (earlier, later) rows that share a band, band by band; a pair may come again.
+class Sketches:
+    """The MinHash values of rows, by column, and what is quick to compare of them.
 
-    bands: [all rows, BANDS]; rows: the ones that are compared, ascending.
+    minima: [rows, HASHES] uint16; fixed: [rows] a hash of what near copies may not differ in.
     """
-    for band in range(bands.shape[1]):
-        keys, sorted_rows = _by_key(bands[rows, band], rows)
-        at = np.flatnonzero(keys[1:] == keys[:-1])
-        distance = 1
-        while len(at):  # at: rows that share their key with the one so many places on
-            yield np.stack([sorted_rows[at], sorted_rows[at + distance]], 1)
-            distance += 1
-            at = at[at + distance < len(keys)]
-            at = at[keys[at] == keys[at + distance]]
+
+    def __init__(self, minima: np.ndarray, fixed: np.ndarray) -> None:
+        self.fixed, self.minima = fixed, minima
+        lowest = np.packbits((minima & 1).astype(np.uint8), axis=1, bitorder="little").view(np.uint64)
+        self.bits = [np.ascontiguousarray(word) for word in lowest.T]
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    def buckets(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(keys in order, places in `rows`, ascending in each key) of every band."""
+        columns = np.ascontiguousarray(self.minima[rows].T)
+        fixed = self.fixed[rows]
+        places = np.arange(len(rows), dtype=np.uint64)
+        for chosen in _bands():
+            key = fixed.copy()
+            with np.errstate(over="ignore"):
+                for factor, column in zip(_FACTORS, chosen, strict=True):
+                    key += columns[column] * factor
+                packed = fingerprints.scatter(key) & _HIGH | places
+            packed.sort()
+            yield packed >> _32, (packed & _LOW).astype(np.int64)
+
+    def likely(self, pairs: Iterable[np.ndarray], limit: float) -> Iterator[np.ndarray]:
+        """The distinct pairs whose estimated Jaccard index is not far under the limit, in pieces."""
+        most = int(HASHES * (1 - limit + BITS_ASTRAY) / 2)  # bits agree by accident half of the time
+        found: list[np.ndarray] = []
+        held = 0
+        for pair in pairs:
+            earlier, later = pair[:, 0], pair[:, 1]
+            apart = np.zeros(len(pair), np.uint16)
+            for word in self.bits:
+                apart += np.bitwise_count(word[earlier] ^ word[later])
+            close = pair[apart <= most]
+            found.append(close)
+            held += len(close)
+            if held > PAIRS:
+                yield self._close(found, limit)
+                found, held = [], 0
+        if held:
+            yield self._close(found, limit)
+
+    def _close(self, pairs: Sequence[np.ndarray], limit: float) -> np.ndarray:
+        """The distinct pairs of which enough values are equal."""
+        every = np.concatenate(pairs).astype(np.uint64)
+        packed = np.unique(every[:, 0] << _32 | every[:, 1])
+        distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
+        parts = np.array_split(distinct, len(distinct) // 100_000 + 1)
+        equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
+        return distinct[np.concatenate(equal) >= limit - VALUES_ASTRAY]
 
 
-def leaders(bands: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """[rows] bool: which share no band with an earlier one of the rows. Nothing can remove them."""
+def greedy(sketches: Sketches, starts: np.ndarray, limit: float, verify: Verify) -> tuple[np.ndarray, np.ndarray]:
+    """What each row is a copy of: (of [rows] int64, -1 where it is kept; near [rows] bool, False: by its start).
+
+    starts: [rows] the earliest row of the same start. A row goes if an earlier KEPT row has its start,
+    or else if it is a near copy of an earlier kept row.
+    """
+    rows = np.arange(len(sketches))
+    leads = _leads(sketches, rows) & (starts == rows)
+    followers = sketches.likely(_with_first(sketches, rows, leads), limit)
+    edges = [pairs[verify(pairs)] for pairs in followers]
+    gone = ~leads & leads[starts]
+    for pairs in edges:
+        gone[pairs[:, 1]] = True
+    undecided = np.flatnonzero(~leads & ~gone)
+    rest = sketches.likely(_with_neighbours(sketches, undecided), limit)
+    edges += [pairs[verify(pairs)] for pairs in rest]
+    return _in_order(starts, np.concatenate([np.empty((0, 2), np.int64), *edges]))
+
+
+def _leads(sketches: Sketches, rows: np.ndarray) -> np.ndarray:
+    """[rows] bool: which share no band with an earlier one. Nothing can remove them."""
     leads = np.ones(len(rows), bool)
-    for band in range(bands.shape[1]):
-        keys, places = _by_key(bands[rows, band], np.arange(len(rows)))
+    for keys, places in sketches.buckets(rows):
         leads[places[1:][keys[1:] == keys[:-1]]] = False
     return leads
 
 
-def followers(bands: np.ndarray, rows: np.ndarray, leads: np.ndarray) -> Iterator[np.ndarray]:
-    """[pairs, 2] (leader, other row) that share a band, band by band. leads: [rows], from `leaders`."""
-    for band in range(bands.shape[1]):
-        keys, places = _by_key(bands[rows, band], np.arange(len(rows)))
+def _with_first(sketches: Sketches, rows: np.ndarray, leads: np.ndarray) -> Iterator[np.ndarray]:
+    """[pairs, 2]: the first of each bucket, where it leads, with each of the others."""
+    for keys, places in sketches.buckets(rows):
         fresh = np.ones(len(keys), bool)
         fresh[1:] = keys[1:] != keys[:-1]
         first = places[np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))]
@@ -61,41 +125,19 @@ def followers(bands: np.ndarray, rows: np.ndarray, leads: np.ndarray) -> Iterato
         yield np.stack([rows[first[chosen]], rows[places[chosen]]], 1)
 
 
-def likely(pairs: Iterator[np.ndarray], bits: np.ndarray, limit: float) -> Iterator[np.ndarray]:
-    """The distinct pairs whose estimated Jaccard index is not far under the limit, in pieces."""
-    width = fingerprints.BANDS * fingerprints.ROWS
-    most = int((1 - (1 + limit - ESTIMATE) / 2) * width)
-    found: list[np.ndarray] = []
-    held = 0
-    for piece in pairs:
-        for part in np.array_split(piece, len(piece) // PAIRS + 1):
-            apart = np.bitwise_count(bits[part[:, 0]] ^ bits[part[:, 1]]).sum(1, dtype=np.int64)
-            close = part[apart <= most]
-            found.append(close)
-            held += len(close)
-        if held > PAIRS:
-            yield _distinct(found)
-            found, held = [], 0
-    if held:
-        yield _distinct(found)
+def _with_neighbours(sketches: Sketches, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """[pairs, 2]: each row with the first of its buckets and with those just before it.
 
-
-def greedy(
-    bands: np.ndarray, bits: np.ndarray, starts: np.ndarray, limit: float, verify: Verify
-) -> tuple[np.ndarray, np.ndarray]:
-    """What each row is a copy of: (of [rows] int64, -1 where it is kept; near [rows] bool, False: by its start).
-
-    starts: [rows] the earliest row of the same start. A row goes if an earlier KEPT row has its start,
-    or else if it is a near copy of an earlier kept row.
+    What a row is compared with depends on earlier rows alone, and their number is bounded: buckets are large
+    where texts share a template, and of two that are near copies some bucket holds little else.
     """
-    rows = np.arange(len(bands))
-    leads = leaders(bands, rows) & (starts == rows)
-    edges = [_verified(followers(bands, rows, leads), bits, limit, verify)]
-    gone = ~leads & leads[starts]
-    gone[edges[0][:, 1]] = True
-    open_rows = np.flatnonzero(~leads & ~gone)
-    edges.append(_verified(candidates(bands, open_rows), bits, limit, verify))
-    return _in_order(starts, np.concatenate(edges))
+    yield from _with_first(sketches, rows, np.ones(len(rows), bool))
+    for keys, places in sketches.buckets(rows):
+        at = np.flatnonzero(keys[1:] == keys[:-1])
+        for distance in range(1, BEFORE + 1):  # at: those that share their key with the one so many places on
+            yield np.stack([rows[places[at]], rows[places[at + distance]]], 1)
+            at = at[at + distance + 1 < len(keys)]
+            at = at[keys[at] == keys[at + distance + 1]]
 
 
 def _in_order(starts: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,19 +238,10 @@ def _original(record: Record) -> str:
     return "\n".join([*said, record.get("completion", "")])
 
 
-def _verified(pairs: Iterator[np.ndarray], bits: np.ndarray, limit: float, verify: Verify) -> np.ndarray:
-    found = [piece[verify(piece)] for piece in likely(pairs, bits, limit)]
-    return np.concatenate([np.empty((0, 2), np.int64), *found])
-
-
-def _by_key(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys in order, and the ascending numbers (below 2**32) of each key."""
-    packed = keys.astype(np.uint64) << np.uint64(32) | numbers.astype(np.uint64)
-    packed.sort()
-    return packed >> np.uint64(32), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
-def _distinct(pairs: Sequence[np.ndarray]) -> np.ndarray:
-    every = np.concatenate(pairs).astype(np.uint64)
-    packed = np.unique(every[:, 0] << np.uint64(32) | every[:, 1])
-    return np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], 1).astype(np.int64)
+@cache
+def _bands() -> tuple[tuple[int, ...], ...]:
+    """The columns of each band, drawn once for all by a hash."""
+    return tuple(
+        tuple(sorted(range(HASHES), key=lambda column: fingerprint(f"{band} {column}"))[:ROWS])
+        for band in range(BANDS)
+    )
