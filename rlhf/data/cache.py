@@ -72,7 +72,7 @@ class Cache:
         aside = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f".{self.folder.name}."))
         np.save(aside / "keys.npy", keys[first])
         np.save(aside / "values.npy", values[first])
-        (aside / "notes.json").write_text(json.dumps(self._new_notes, sort_keys=True))
+        (aside / "notes.json").write_text(json.dumps(self._new_notes))
         (aside / "state").write_text(self.state)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(aside, self.folder)

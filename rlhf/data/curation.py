@@ -43,11 +43,15 @@ class Curation:
         asked: Asked,
         *,
         cache: Path | None = None,
+        alone: bool = False,
     ) -> None:
-        """folder: for texts and removals, while it lasts. cache: where to remember; None: nowhere."""
+        """folder: for texts and removals, while it lasts. cache: where to remember; None: nowhere.
+
+        alone: there are no other kinds that removals have to be told apart from.
+        """
         self.kind, self.params, self.engine, self.asked = kind, params, engine, asked
         self.table = Table(folder / f"{kind}.jsonl")
-        self.funnel = Funnel(kind, folder / f"{kind}-removed.jsonl", self.shown)
+        self.funnel = Funnel(folder / f"{kind}-removed.jsonl", self.shown, {} if alone else {"kind": kind})
         self.rows = np.empty(0, np.int64)
         self.sides: dict[str, np.ndarray] = {}
         self.spans: dict[int, list[Record]] = {}  # personal data by row

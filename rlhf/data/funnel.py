@@ -55,9 +55,9 @@ class Summary:
 class Funnel:
     """Steps are counted here; what is removed goes to a file as it happens. Texts are shown redacted."""
 
-    def __init__(self, kind: str, removed: Path, show: Callable[[int], str]) -> None:
-        """removed: the file of removals; show: a redacted text of a row."""
-        self.kind, self.removed, self._show = kind, removed, show
+    def __init__(self, removed: Path, show: Callable[[int], str], told_of_all: Record) -> None:
+        """removed: the file of removals; show: a redacted text of a row; told_of_all: fields of every removal."""
+        self.removed, self._show, self._told = removed, show, told_of_all
         self._file = removed.open("wb")
         self._encode = msgspec.json.Encoder().encode
         self.steps: list[Record] = []
@@ -89,7 +89,7 @@ class Funnel:
             reasons[entry["reason"]] += 1
             if row is not None and len(examples) < EXAMPLES:
                 examples.append({"id": entry["id"], "reason": entry["reason"], "text": self._show(row)})
-            told = {"kind": self.kind, "id": entry["id"], "step": name, **entry}
+            told = {**self._told, "id": entry["id"], "step": name, **entry}
             self._file.write(self._encode(told) + b"\n")
         self.step(name, before, before - reasons.total(), reasons, examples, of)
 

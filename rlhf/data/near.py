@@ -170,7 +170,11 @@ def verify_lines(limit: float, piece: tuple[bytes, np.ndarray]) -> np.ndarray:
     """[pairs] bool. piece: (records as JSON lines, [pairs, 2] which of them): a piece of work of a partition."""
     lines, pairs = piece
     decode = msgspec.json.Decoder(Record).decode
-    records = [decode(line) for line in lines.splitlines()]
+    return are_copies([decode(line) for line in lines.splitlines()], pairs, limit)
+
+
+def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np.ndarray:
+    """[pairs] bool: which pairs of records are near copies. pairs: [pairs, 2] places in `records`."""
     texts = [fingerprints.compared(record, 1) for record in records]
     alike = jaccard([text.spoken for text in texts], pairs) >= limit
     for at in np.flatnonzero(alike).tolist():

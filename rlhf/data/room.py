@@ -61,7 +61,7 @@ def curate_files(
             stack.enter_context(tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-"))
         )
         engine = stack.enter_context(Engine(params))
-        work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE)
+        work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE, alone=True)
         stack.callback(work.close)
         work.read(paths, rejects)
         write_jsonl(aside / "rejected.jsonl", (reject.as_dict() for reject in rejects))
