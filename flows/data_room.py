@@ -33,4 +33,6 @@ def show_curation(done: Curated, out_dir: Path) -> None:
     sizes = ", ".join(f"{split} {rows:,}" for split, rows in done.funnel["sets"].items())
     out.print(f"{sizes}; in {out_dir}", highlight=False, soft_wrap=True)
     if done.remembered:
-        out.print(f"{done.remembered:,} of {done.rows:,} rows were known from an earlier run", highlight=False)
+        out.print(
+            f"{done.remembered:,} of {done.rows:,} rows were known from an earlier run", highlight=False
+        )

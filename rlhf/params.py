@@ -79,7 +79,9 @@ class DataParams(Section):
         None, description="address of Dask's scheduler, tcp://host:8786; null: a cluster in this process"
     )
     partition_rows: int = Field(
-        8192, ge=1, description="rows that are worked on, and held in memory, at a time. No result depends on it"
+        8192,
+        ge=1,
+        description="rows that are worked on, and held in memory, at a time. No result depends on it",
     )
 
 

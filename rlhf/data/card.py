@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from rlhf.records import write_jsonl
 
 Record = dict[str, Any]
 KEPT, HELD_OUT, REMOVED = "#2b6cb0", "#a0aec0", "#dd6b20"
+LEFT, WIDTH = 190, 430  # pixels: where bars begin, and the longest
 
 
 def write(out_dir: Path, funnel: Record) -> None:
     """funnel.json, card.md and funnel.svg. funnel: {kind: what Funnel.as_dict gives}."""
     write_jsonl(out_dir / "funnel.json", [funnel])
     (out_dir / "card.md").write_text(render(funnel), encoding="utf-8")
-    picture(out_dir / "funnel.svg", funnel)
+    (out_dir / "funnel.svg").write_text(picture(funnel), encoding="utf-8")
 
 
 def render(funnel: Record) -> str:
@@ -42,32 +44,33 @@ def render(funnel: Record) -> str:
     return "\n".join(lines)
 
 
-def picture(path: Path, funnel: Record) -> None:
-    """Bars: what each step kept, held out and removed; the same funnel gives the same bytes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
+def picture(funnel: Record) -> str:
+    """An SVG of bars: what each step kept, held out and removed. Written by hand: matplotlib takes a second to load."""
     steps = [(kind, step) for kind, part in funnel.items() for step in part["steps"] if "of" not in step]
-    figure = Figure(figsize=(7.5, 0.8 + 0.3 * len(steps)), layout="constrained")
-    axes = figure.subplots()
-    for row, (_, step) in enumerate(steps):
-        whole = max(step["in"], 1)
+    height = 26 * len(steps) + 44
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" width="760" height="{height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="760" height="{height}" fill="white"/>',
+    ]
+    for row, (kind, step) in enumerate(steps):
+        y, lost = 26 * row + 10, step["in"] - step["out"]
+        kept = WIDTH * step["out"] / max(step["in"], 1)
         aside = HELD_OUT if step["step"] == "split" else REMOVED
-        axes.barh(row, step["out"] / whole, height=0.6, color=KEPT)
-        axes.barh(row, (step["in"] - step["out"]) / whole, left=step["out"] / whole, height=0.6, color=aside)
-        lost = f"  −{step['in'] - step['out']:,}" if step["in"] > step["out"] else ""
-        axes.text(1.01, row, f"{step['out']:,}{lost}", va="center", fontsize=8)
-    axes.set_yticks(range(len(steps)), [f"{kind}: {_name(step)}" for kind, step in steps], fontsize=8)
-    axes.set_ylim(len(steps) - 0.5, -0.5)
-    axes.set_xlim(0, 1.25)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
-    axes.set_xlabel("of the rows that came to the step: kept (blue), held out (grey), removed (orange)", fontsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    with matplotlib.rc_context({"svg.hashsalt": "funnel"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        said = f"{step['out']:,}" + (f" \u2212{lost:,}" if lost else "")
+        lines += [
+            f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(f"{kind}: {_name(step)}")}</text>',
+            f'<rect x="{LEFT}" y="{y}" width="{kept:.1f}" height="18" fill="{KEPT}"/>',
+            f'<rect x="{LEFT + kept:.1f}" y="{y}" width="{WIDTH - kept if step["in"] else 0:.1f}" height="18" fill="{aside}"/>',
+            f'<text x="{LEFT + WIDTH + 8}" y="{y + 13}">{said}</text>',
+        ]
+    legend = ((KEPT, "kept"), (HELD_OUT, "held out"), (REMOVED, "removed"))
+    for at, (colour, said) in enumerate(legend):
+        x = LEFT + 110 * at
+        lines.append(f'<rect x="{x}" y="{height - 26}" width="12" height="12" fill="{colour}"/>')
+        lines.append(f'<text x="{x + 18}" y="{height - 16}">{said}</text>')
+    lines.append(f'<text x="{LEFT + 330}" y="{height - 16}">of the rows that came to a step</text>')
+    return "\n".join([*lines, "</svg>", ""])
 
 
 def _name(step: Record) -> str:
@@ -82,11 +85,18 @@ def _use_cases(shapes: Record) -> list[str]:
         return []
     total = shares.total()
     ordered = sorted(shares.items(), key=lambda case: (-case[1], case[0]))
-    return ["", "| use case | share |", "|---|---|", *(f"| {case} | {n / total:.1%} |" for case, n in ordered)]
+    return [
+        "",
+        "| use case | share |",
+        "|---|---|",
+        *(f"| {case} | {n / total:.1%} |" for case, n in ordered),
+    ]
 
 
 def _examples(part: Record) -> list[str]:
-    kept = [f"- {name}: {_code(text)}" for name, shape in part["shapes"].items() for text in shape["examples"][:2]]
+    kept = [
+        f"- {name}: {_code(text)}" for name, shape in part["shapes"].items() for text in shape["examples"][:2]
+    ]
     gone = [
         f"- {_name(step)}, {example['reason']}: {_code(example['text'])}"
         for step in part["steps"]

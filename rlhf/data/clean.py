@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rlhf.data.fold import fold
@@ -47,11 +46,7 @@ def clean(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip()
 
 
-def each(documents: Iterable[Record], emptied: list[str]) -> Iterator[Record]:
-    """The documents, cleaned; ids of those of which nothing is left go to `emptied`."""
-    for document in documents:
-        text = clean(document["text"])
-        if text:
-            yield {**document, "text": text}
-        else:
-            emptied.append(document["id"])
+def cleaned(document: Record) -> Record | None:
+    """The document, cleaned; None where nothing is left of it."""
+    text = clean(document["text"])
+    return {**document, "text": text} if text else None

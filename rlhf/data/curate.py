@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rlhf.data import card, clean, contract, sets, splits, verdicts
-from rlhf.data.curation import Curation, Kind
+from rlhf.data.curation import Curation, Kind, Sieve
 from rlhf.data.engine import Engine
 from rlhf.data.leakage import HeldOut
 from rlhf.data.sets import Summary
@@ -29,6 +29,7 @@ from rlhf.params import DataParams
 from rlhf.records import write_jsonl
 
 Record = dict[str, Any]
+CLEAN = Sieve("clean", "nothing but boilerplate", clean.cleaned)
 KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "pretraining")
 
 
@@ -114,10 +115,8 @@ def _read(work: Curation, raw_dir: Path, rejects: list[contract.Reject]) -> None
     folder = raw_dir / work.kind
     files = sorted(path for path in folder.glob("*") if path.suffix in (".jsonl", ".parquet", ".gz"))
     if not files:
-        raise ValueError(
-            f"{folder} holds no data; run `rlhf data fetch` or `rlhf data add {work.kind} FILE`"
-        )
-    work.read(files, rejects)
+        raise ValueError(f"{folder} holds no data; run `rlhf data fetch` or `rlhf data add {work.kind} FILE`")
+    work.read(files, rejects, CLEAN if work.kind == "pretraining" else None)
 
 
 def _stop_leaks(works: dict[Kind, Curation]) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlhf.data import clean, contract, dedup, fingerprints, near, splits, verdicts
+from rlhf.data import contract, dedup, fingerprints, near, splits, verdicts
 from rlhf.data.cache import Cache, name_of
 from rlhf.data.engine import Engine, Work
 from rlhf.data.fingerprints import FINGERPRINT
@@ -29,6 +29,14 @@ from rlhf.params import DataParams
 Record = dict[str, Any]
 Kind = Literal["prompts", "demonstrations", "pretraining"]
 PAIRS = 20_000  # candidates of near copies in a piece of work
+
+
+class Sieve(NamedTuple):
+    """A step that looks at each record as it is read: `keep` gives it, perhaps changed, or None."""
+
+    step: str
+    reason: str
+    keep: Callable[[Record], Record | None]
 
 
 class Curation:
@@ -73,12 +81,12 @@ class Curation:
 
     # ------------------------------------------------------------ contract and copies
 
-    def read(self, files: list[Path], rejects: list[contract.Reject]) -> None:
+    def read(self, files: list[Path], rejects: list[contract.Reject], sieve: Sieve | None = None) -> None:
         """Take in the valid records of the files; their fingerprints are computed while the next are read."""
-        before, emptied = len(rejects), list[str]()
+        before, out = len(rejects), list[str]()
         records: Iterable[Record] = contract.read(self.kind, files, rejects)
-        if self.kind == "pretraining":
-            records = clean.each(records, emptied)
+        if sieve is not None:
+            records = _sifted(records, sieve, out)
         partitions = (
             np.arange(start, stop) for start, stop in self.table.fill(records, self.params.partition_rows)
         )
@@ -90,11 +98,12 @@ class Curation:
         self.rows = self.table.age
         self._prints = np.concatenate(found)[self.rows]
         reasons = Counter(f"{reject.field}: {reject.reason.split(' in ')[0]}" for reject in rejects[before:])
-        valid = len(self.table) + len(emptied)
+        valid = len(self.table) + len(out)
         self.funnel.step("contract", valid + len(rejects) - before, valid, reasons)
-        if self.kind == "pretraining":
-            nothing = ((None, {"id": id_, "reason": "nothing but boilerplate"}) for id_ in sorted(emptied))
-            self.funnel.drop("clean", valid, nothing)
+        if sieve is not None:
+            self.funnel.drop(
+                sieve.step, valid, ((None, {"id": id_, "reason": sieve.reason}) for id_ in sorted(out))
+            )
 
     def drop_copies(self) -> None:
         """Exact copies, prompts of equal beginnings, near copies. Each names the record that stands."""
@@ -188,7 +197,9 @@ class Curation:
         for record in self.table.records(self.sides[side]):
             yield from verdicts.held_out_texts(record)
 
-    def drop_leaks(self, held_out: HeldOut, answered: frozenset[str] = frozenset(), side: str = "train") -> None:
+    def drop_leaks(
+        self, held_out: HeldOut, answered: frozenset[str] = frozenset(), side: str = "train"
+    ) -> None:
         """Records of a side that contain what is held out, or ask what a demonstration answers."""
         rows = self.sides[side]
         ordered = np.sort(rows)
@@ -210,7 +221,9 @@ class Curation:
         self, step: str, before: int, gone: np.ndarray, entries: Sequence[Record], of: str | None = None
     ) -> None:
         ids = self.table.ids(gone)
-        told = ((row, {"id": id_, **entry}) for row, id_, entry in zip(gone.tolist(), ids, entries, strict=True))
+        told = (
+            (row, {"id": id_, **entry}) for row, id_, entry in zip(gone.tolist(), ids, entries, strict=True)
+        )
         self.funnel.drop(step, before, told, of=of)
 
     def _filter(self, step: str, wrong: np.ndarray, entry: Callable[[int], Record]) -> None:
@@ -300,3 +313,12 @@ class Curation:
             yield done(answer)
         while waiting:
             yield done()
+
+
+def _sifted(records: Iterable[Record], sieve: Sieve, out: list[str]) -> Iterator[Record]:
+    for record in records:
+        kept = sieve.keep(record)
+        if kept is None:
+            out.append(record["id"])
+        else:
+            yield kept

@@ -40,7 +40,9 @@ def _texts(row: Record) -> list[str]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         return []
     said = [
-        message for message in messages if message.get("role") == "user" and isinstance(message.get("content"), str)
+        message
+        for message in messages
+        if message.get("role") == "user" and isinstance(message.get("content"), str)
     ]
     return verdicts.held_out_texts({"messages": said}) if said else []
 

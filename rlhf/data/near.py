@@ -23,9 +23,15 @@ from rlhf.data.fold import fingerprint, fold
 
 Record = dict[str, Any]
 Verify = Callable[[np.ndarray], np.ndarray]  # [pairs, 2] rows -> [pairs] bool, True for near copies
-BANDS, ROWS = 96, 8  # values of a band are drawn from all; .977 of pairs of Jaccard .7 share one, .999 of .75, .06 of .4
+BANDS, ROWS = (
+    96,
+    8,
+)  # values of a band are drawn from all; .977 of pairs of Jaccard .7 share one, .999 of .75, .06 of .4
 BEFORE = 8  # rows just before it in a bucket that a row is compared with, besides the first
-BITS_ASTRAY, VALUES_ASTRAY = 0.22, 0.16  # how far under the limit an estimate may lie: 3.5 and 4 standard errors
+BITS_ASTRAY, VALUES_ASTRAY = (
+    0.22,
+    0.16,
+)  # how far under the limit an estimate may lie: 3.5 and 4 standard errors
 PAIRS = 2_000_000  # candidates that are held at a time
 _32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
 _FACTORS = [np.uint64(0x9E3779B97F4A7C15 * (2 * at + 1) % 2**64) for at in range(ROWS)]
@@ -88,7 +94,9 @@ class Sketches:
         return distinct[np.concatenate(equal) >= limit - VALUES_ASTRAY]
 
 
-def greedy(sketches: Sketches, starts: np.ndarray, limit: float, verify: Verify) -> tuple[np.ndarray, np.ndarray]:
+def greedy(
+    sketches: Sketches, starts: np.ndarray, limit: float, verify: Verify
+) -> tuple[np.ndarray, np.ndarray]:
     """What each row is a copy of: (of [rows] int64, -1 where it is kept; near [rows] bool, False: by its start).
 
     starts: [rows] the earliest row of the same start. A row goes if an earlier KEPT row has its start,

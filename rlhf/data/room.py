@@ -21,7 +21,14 @@ from rlhf.records import write_jsonl
 
 Record = dict[str, Any]
 SPLITS = ("train", "valid", "test")
-FILES = (*(f"{split}.jsonl" for split in SPLITS), "removed.jsonl", "rejected.jsonl", "card.md", "funnel.svg", "funnel.json")
+FILES = (
+    *(f"{split}.jsonl" for split in SPLITS),
+    "removed.jsonl",
+    "rejected.jsonl",
+    "card.md",
+    "funnel.svg",
+    "funnel.json",
+)
 CACHE = ".features"
 
 
@@ -124,4 +131,3 @@ def _free(out_dir: Path) -> Path:
         if others:
             raise ValueError(f"{out_dir} holds other files ({others[0]}); --out names a directory of its own")
     return out_dir
-

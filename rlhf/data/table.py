@@ -87,4 +87,3 @@ class Table:
 
 
 _COLUMNS = {"id": pl.String, "user_id": pl.String, "created_at": pl.String}
-

@@ -125,7 +125,9 @@ def lengths(records: list[Record], tokenizer: str | None) -> list[int]:
     if tokenizer is None:
         return [int(sum(len(text.split()) for text in parts) * TOKENS_A_WORD) for parts in spoken]
     flat = [text for parts in spoken for text in parts]
-    counts = iter([len(found) for found in _tokenizer(tokenizer).encode_batch(flat, add_special_tokens=False)])
+    counts = iter(
+        [len(found) for found in _tokenizer(tokenizer).encode_batch(flat, add_special_tokens=False)]
+    )
     return [sum(next(counts) for _ in parts) for parts in spoken]
 
 
@@ -139,7 +141,9 @@ def _tokenizer(folder: str) -> Any:
 def check_tokenizer(folder: Path | str) -> str:
     """The folder, if it holds a tokenizer that can be read; else ValueError."""
     if not (Path(folder) / "tokenizer.json").is_file():
-        raise ValueError(f"{folder} holds no tokenizer.json: name the directory of a Hugging Face fast tokenizer")
+        raise ValueError(
+            f"{folder} holds no tokenizer.json: name the directory of a Hugging Face fast tokenizer"
+        )
     try:
         _tokenizer(str(folder))
     except Exception:  # tokenizers raises plain Exception

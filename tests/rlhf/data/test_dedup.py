@@ -93,7 +93,10 @@ def test_small_changes_are_near_copies(text):
 @pytest.mark.parametrize(
     ("a", "b"),
     [
-        ("Summarise invoice 12 of the harbour market please", "Summarise invoice 13 of the harbour market please"),
+        (
+            "Summarise invoice 12 of the harbour market please",
+            "Summarise invoice 13 of the harbour market please",
+        ),
         ("Is it allowed to park at the harbour market?", "Is it not allowed to park at the harbour market?"),
         (
             "Which train do I take to get to Paris before noon on a Sunday?",
