@@ -217,6 +217,31 @@ def data_add(
             print(line)
 
 
+@data_app.command("curate")
+def data_curate(
+    files: Annotated[list[Path], typer.Argument(help="prompts: JSON Lines (plain or gzip) or Parquet")],
+    out: Annotated[Path, typer.Option(help="a new directory, or one of an earlier run of this command")],
+    eval: Annotated[
+        list[Path] | None, typer.Option(help="texts that must not be in training (may be repeated)")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="a Hugging Face directory whose tokenizer measures lengths")
+    ] = None,
+    params: Files = None,
+    set: Settings = None,
+) -> None:
+    """Curate files of prompts by themselves: train, valid, test, and why everything else was removed."""
+    from rlhf.data.room import curate_files
+    from rlhf.params import load
+
+    here = Path("params.yaml")
+    chosen = load(here if here.is_file() else None, params or [], set or [])
+    from flows.data_room import show_curation
+
+    done = curate_files(files, out, chosen.data, evals=eval or [], tokenizer=tokenizer)
+    show_curation(done, out)
+
+
 @data_app.command("checkout")
 def data_checkout(round: Annotated[int, typer.Argument(min=1)], params: Files = None) -> None:
     """Bring back the data that a round ended with."""

@@ -43,6 +43,12 @@ class DataParams(Section):
     prefix_chars: int = Field(
         64, ge=8, description="two prompts whose first this many folded characters are equal are copies"
     )
+    near_jaccard: float = Field(
+        0.7,
+        ge=0.6,
+        le=1,
+        description="texts that share this much of their runs of 5 characters are near copies (Jaccard)",
+    )
     pii: Literal["filter", "redact"] = Field(
         "filter", description="what happens to a training prompt with PII (paper: filter)"
     )
@@ -63,6 +69,20 @@ class DataParams(Section):
         0.05, ge=0, le=1, description="share of unreadable lines above which the round stops"
     )
     seed: int = Field(0, ge=0, description="keys the split by user")
+    engine: Literal["local", "dask"] = Field(
+        "local", description="where the rows are worked on: this machine's processes, or a Dask cluster"
+    )
+    workers: int | None = Field(
+        None, ge=1, description="processes of the local engine; null: one a core. No result depends on it"
+    )
+    scheduler: str | None = Field(
+        None, description="address of Dask's scheduler, tcp://host:8786; null: a cluster in this process"
+    )
+    partition_rows: int = Field(
+        8192,
+        ge=1,
+        description="rows that are worked on, and held in memory, at a time. No result depends on it",
+    )
 
 
 class BaseParams(Section):

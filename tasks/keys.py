@@ -17,13 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import rlhf
-from rlhf.params import Params
+from rlhf.params import DataParams, Params
 
 ROOT = Path(rlhf.__file__).parent.parent
 BY_VALUE = {"rlhf.params", "rlhf.jobs"}
+HOW_CURATION_RUNS = {"engine", "workers", "scheduler", "partition_rows"}  # and not what comes of it
 
 READS: dict[str, tuple[str, ...]] = {
-    "curate": ("data", "base.valid_share"),
+    "curate": (
+        *(f"data.{name}" for name in DataParams.model_fields if name not in HOW_CURATION_RUNS),
+        "base.valid_share",
+        "base.path",
+    ),
     "base": ("seed", "base"),
     "sft": (
         "seed",

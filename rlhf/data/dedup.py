@@ -1,69 +1,64 @@
-"""Copies: exact ones (folded text) and those that share a long prefix. The earliest is kept.
+"""Copies: equal folded texts, equal long prefixes, near copies. The earliest is kept.
 
-Earliest is by created_at, then id; a prompt without a time comes after those that have one. Later
-arrivals therefore never change what stands.
+Earliest is by created_at, then id; a record without a time comes after those that have one. One pass in order of
+age: a record goes if an earlier record THAT IS KEPT equals it, has its first characters, or is nearly the same,
+asked in this order. So what stands in the way of a record is always there to be seen, and later arrivals change
+nothing that stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlhf.data.fold import fold, fold_messages
+import numpy as np
+
+from rlhf.data import near
+from rlhf.data.near import Verify
 
 Record = dict[str, Any]
-Removed = dict[str, Any]
+STEPS = ("", "exact", "prefix", "near")
+REASONS = {"exact": "exact copy", "prefix": "prefix copy", "near": "near copy"}
 
 
 def by_age(record: Record) -> tuple[bool, str, str]:
     """Sorts the earliest first."""
     moment = record.get("created_at")
-    return (moment is None, moment or "", record["id"])
+    return (moment is None, (moment or "").removesuffix("Z"), record["id"])
 
 
-def exact(records: Iterable[Record]) -> tuple[list[Record], list[Removed]]:
-    """Prompts whose folded conversation is new; the copies with what they duplicate."""
-    return _first_of_each(records, lambda record: fold_messages(record["messages"]), "exact")
+def copies(prints: np.ndarray, limit: float, verify: Verify) -> tuple[np.ndarray, np.ndarray]:
+    """What each record is a copy of: (step [rows], a place in STEPS, 0 where kept; of [rows] int64, -1 where kept).
 
-
-def long_prefix(records: Iterable[Record], characters: int) -> tuple[list[Record], list[Removed]]:
-    """Prompts whose first `characters` folded characters are new.
-
-    "The first n folded characters are equal" is an equivalence, so the rule is exact and depends on
-    no order but age. Texts shorter than n are only ever equal to their exact copies. System messages,
-    which a product repeats in every call, are left out.
+    prints: [rows] FINGERPRINT in order of age; limit: the Jaccard index of near copies; verify: which of
+    [pairs, 2] rows are near copies.
     """
-    return _first_of_each(records, lambda record: prefix(record, characters), "prefix")
-
-
-def prefix(record: Record, characters: int) -> str:
-    spoken = [message for message in record["messages"] if message["role"] != "system"]
-    return fold_messages(spoken)[:characters] if spoken else ""
-
-
-def exact_demonstrations(records: Iterable[Record]) -> tuple[list[Record], list[Removed]]:
-    """Demonstrations whose prompt and completion together are new."""
-    return _first_of_each(
-        records,
-        lambda record: f"{fold_messages(record['messages'])}\x1f{fold(record['completion'])}",
-        "exact",
+    first = first_of_each(prints["whole"])
+    rows = np.flatnonzero(first == np.arange(len(prints)))  # one of each text
+    sketches = near.Sketches(prints["minima"][rows], prints["fixed"][rows])
+    of_left, is_near = near.greedy(
+        sketches,
+        first_of_each(prints["start"][rows]),
+        limit,
+        lambda pairs: verify(rows[pairs]),
     )
+    step = np.zeros(len(prints), np.uint8)
+    of = np.full(len(prints), -1, np.int64)
+    gone = of_left >= 0
+    step[rows[gone]] = np.where(is_near[gone], STEPS.index("near"), STEPS.index("prefix"))
+    of[rows[gone]] = rows[of_left[gone]]
+    again = np.flatnonzero(first != np.arange(len(prints)))
+    stands = of[first[again]] < 0
+    step[again] = np.where(stands, STEPS.index("exact"), step[first[again]])
+    of[again] = np.where(stands, first[again], of[first[again]])
+    return step, of
 
 
-def exact_documents(records: Iterable[Record]) -> tuple[list[Record], list[Removed]]:
-    """Pretraining documents whose folded text is new."""
-    return _first_of_each(records, lambda record: fold(record["text"]), "exact")
-
-
-def _first_of_each(
-    records: Iterable[Record], key: Callable[[Record], str], step: str
-) -> tuple[list[Record], list[Removed]]:
-    kept: dict[str, Record] = {}
-    removed: list[Removed] = []
-    for record in sorted(records, key=by_age):
-        first = kept.setdefault(key(record), record)
-        if first is not record:
-            removed.append(
-                {"id": record["id"], "step": step, "reason": f"{step} copy", "duplicate_of": first["id"]}
-            )
-    return list(kept.values()), removed
+def first_of_each(keys: np.ndarray) -> np.ndarray:
+    """[rows] int64: the first row of the same key. keys: [rows, 2], halves of a hash."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: rows of a key stay in order
+    ordered = keys[order]
+    fresh = np.ones(len(keys), bool)
+    fresh[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    first = np.empty(len(keys), np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))]
+    return first

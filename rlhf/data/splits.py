@@ -29,5 +29,6 @@ def demonstration_split(record: Record, params: DataParams) -> Literal["train", 
     return "valid" if unit(params.seed, "demonstration", question) < params.valid_share else "train"
 
 
-def document_split(record: Record, params: DataParams, valid_share: float) -> Literal["train", "valid"]:
-    return "valid" if unit(params.seed, "document", record["id"]) < valid_share else "train"
+def document_split(identity: str, params: DataParams, valid_share: float) -> Literal["train", "valid"]:
+    """By the document's id."""
+    return "valid" if unit(params.seed, "document", identity) < valid_share else "train"

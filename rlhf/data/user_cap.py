@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any
-
-from rlhf.data.dedup import by_age
-
-Record = dict[str, Any]
+import numpy as np
 
 
-def user_cap(records: Iterable[Record], cap: int) -> tuple[list[Record], list[Record]]:
-    """The earliest `cap` prompts of each user; what is over it is removed."""
-    kept: list[Record] = []
-    removed: list[Record] = []
-    count: Counter[str] = Counter()
-    for record in sorted(records, key=by_age):
-        count[record["user_id"]] += 1
-        if count[record["user_id"]] <= cap:
-            kept.append(record)
-        else:
-            removed.append(
-                {"id": record["id"], "step": "user_cap", "reason": f"over {cap} prompts of one user"}
-            )
-    return kept, removed
+def over_cap(users: np.ndarray, cap: int) -> np.ndarray:
+    """[rows] bool: the prompts over `cap` of one user. users: [rows] numbers of users, in order of age."""
+    order = np.argsort(users, kind="stable")
+    ordered = users[order]
+    fresh = np.ones(len(users), bool)
+    fresh[1:] = ordered[1:] != ordered[:-1]
+    at = np.arange(len(users))
+    nth = at - np.maximum.accumulate(np.where(fresh, at, 0))
+    over = np.empty(len(users), bool)
+    over[order] = nth >= cap
+    return over

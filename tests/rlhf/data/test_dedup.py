@@ -1,65 +1,161 @@
-from hypothesis import given
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf.data import dedup
+from rlhf.data import dedup, fingerprints, near
 from rlhf.data.fold import fold
 
 
 def prompt(identity, text, created_at=None, user="u"):
+    messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
+    return {"id": identity, "user_id": user, "messages": messages, "created_at": created_at}
+
+
+def copies(rows, prefix_chars=64, limit=0.7):
+    """{id: (step, id of what it duplicates)} of what is removed."""
+    rows = sorted(rows, key=dedup.by_age)
+    prints = fingerprints.of_texts([fingerprints.compared(row, prefix_chars) for row in rows])
+
+    def verify(pairs):
+        return near.are_copies(rows, pairs, limit)
+
+    step, of = dedup.copies(prints, limit, verify)
     return {
-        "id": identity,
-        "user_id": user,
-        "messages": [{"role": "user", "content": text}],
-        "created_at": created_at,
+        row["id"]: (dedup.STEPS[code], rows[original]["id"])
+        for row, code, original in zip(rows, step, of, strict=True)
+        if code
     }
 
 
 def test_case_width_and_white_space_do_not_matter():
     rows = [prompt("a", "What is ＲＡＩＮ?"), prompt("b", "  what  IS\nrain? "), prompt("c", "What is snow?")]
-    kept, removed = dedup.exact(rows)
-    assert [row["id"] for row in kept] == ["a", "c"]
-    assert removed == [{"id": "b", "step": "exact", "reason": "exact copy", "duplicate_of": "a"}]
+    assert copies(rows) == {"b": ("exact", "a")}
 
 
 def test_the_earliest_stands_whatever_the_order():
-    rows = [prompt("b", "x", "2024-01-02"), prompt("c", "x", "2024-01-01"), prompt("a", "x")]
+    rows = [
+        prompt("b", "x", "2024-01-01T00:00:00.5Z"),
+        prompt("c", "x", "2024-01-01T00:00:00Z"),
+        prompt("a", "x"),
+    ]
     for order in (rows, rows[::-1]):
-        kept, _ = dedup.exact(order)
-        assert [row["id"] for row in kept] == ["c"]
+        assert copies(order) == {"a": ("exact", "c"), "b": ("exact", "c")}
 
 
 def test_long_prefix_is_exact_at_its_length():
-    head = "p" * 64
-    kept, removed = dedup.long_prefix(
-        [prompt("a", head + "1"), prompt("b", head + "2"), prompt("c", head[:63] + "3")], 64
-    )
-    assert [row["id"] for row in kept] == ["a", "c"]
-    assert removed[0]["duplicate_of"] == "a"
+    head = "".join(random.Random(0).choices("abcdefgh", k=64))
+    tails = ["".join(random.Random(at).choices("ijklmnop", k=200)) for at in range(3)]
+    rows = [prompt("a", head + tails[0]), prompt("b", head + tails[1]), prompt("c", head[:63] + tails[2])]
+    assert copies(rows) == {"b": ("prefix", "a")}
 
 
-def test_short_texts_and_shared_system_messages_are_no_prefix_copies():
+def test_short_texts_and_shared_system_messages_are_no_copies():
     system = {"role": "system", "content": "You are a helpful assistant of the company. " * 3}
-    rows = [prompt("a", "What is rain?"), prompt("b", "What is rain? And snow?")]
-    for row in rows:
-        row["messages"].insert(0, system)
-    kept, _ = dedup.long_prefix(rows, 64)
-    assert len(kept) == 2
+    rows = [
+        prompt("a", [system, {"role": "user", "content": "What is rain?"}]),
+        prompt("b", [system, {"role": "user", "content": "How do clouds form over the sea?"}]),
+        prompt("c", [system, {"role": "user", "content": "What is rain? And what is snow made of?"}]),
+    ]
+    assert copies(rows) == {}
 
 
+def test_every_message_of_a_conversation_counts():
+    def talk(last):
+        said = ["Tell me about tides.", "Tides are the rise and fall of the sea.", last]
+        roles = ("user", "assistant", "user")
+        return [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+
+    rows = [prompt("a", talk("And what about the moon?")), prompt("b", talk("And what about  the MOON?"))]
+    rows += [prompt("c", talk("Why are there two of them every day at most places?"))]
+    found = copies(rows, prefix_chars=500)
+    assert found == {"b": ("exact", "a")}
+
+
+NEAR = "How do I repair the old wooden bridge behind the harbour market before winter?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How do I repiar the old wooden bridge behind the harbour market before winter?",
+        "how do i repair the old wooden bridge, behind the harbour market, before winter",
+        "Please, how do I repair the old wooden bridge behind the harbour market before winter?",
+        "How do I repair the old wooden bridge behind the harbour market before winter? Thanks!",
+    ],
+)
+def test_small_changes_are_near_copies(text):
+    assert copies([prompt("a", NEAR), prompt("b", text)], prefix_chars=500) == {"b": ("near", "a")}
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (
+            "Summarise invoice 12 of the harbour market please",
+            "Summarise invoice 13 of the harbour market please",
+        ),
+        ("Is it allowed to park at the harbour market?", "Is it not allowed to park at the harbour market?"),
+        (
+            "Which train do I take to get to Paris before noon on a Sunday?",
+            "Which train do I take to get to Berlin before noon on a Sunday?",
+        ),
+        ("The bridge can't carry a lorry of that weight", "The bridge can carry a lorry of that weight"),
+    ],
+)
+def test_a_number_a_name_or_a_negation_makes_another_text(a, b):
+    assert copies([prompt("a", a), prompt("b", b)], prefix_chars=500) == {}
+
+
+def test_a_copy_of_a_copy_that_is_gone_is_measured_against_what_stands():
+    words = [f"w{at}ord" for at in range(33)]
+    words = ["".join(random.Random(word).choices("abcdefghijkl", k=6)) for word in words]
+    chain = [" ".join(words[at : at + 24]) for at in (0, 3, 6, 9)]
+    texts = [fingerprints.compared(prompt("", text), 500).spoken for text in chain]
+    index = near.jaccard(texts, np.array([[0, 1], [0, 2], [0, 3], [2, 3], [1, 3]]))
+    assert index[0] > 0.7 > index[1] and index[3] > 0.7
+    rows = [prompt(str(at), text, f"2024-01-0{at + 1}T00:00:00Z") for at, text in enumerate(chain)]
+    assert copies(rows, prefix_chars=500) == {"1": ("near", "0"), "3": ("near", "2")}
+
+
+def test_jaccard_is_exact():
+    texts = ["abcdefgh", "abcdefgx", "abc", "abc", "ááááááá"]
+    pairs = np.array([[0, 1], [2, 3], [0, 2], [4, 4]])
+    assert near.jaccard(texts, pairs).tolist() == pytest.approx([3 / 5, 1, 0, 1])
+
+
+WORDS = ["river", "bridge", "market", "not", "Paris", "Rome", "7", "8", "old", "castle", "winter", "violin"]
 TEXTS = st.lists(
-    st.tuples(st.text(alphabet="aB c", max_size=6), st.sampled_from([None, "2024", "2025"])), max_size=12
+    st.tuples(
+        st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join),
+        st.sampled_from([None, "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]),
+    ),
+    max_size=24,
 )
 
 
-@given(TEXTS, st.randoms(use_true_random=False))
-def test_dedup_keeps_one_of_each_class_independent_of_order(texts, random):
+@settings(max_examples=20, deadline=None)
+@given(TEXTS, st.integers(0, 24), st.randoms(use_true_random=False))
+def test_what_stands_is_told_and_never_changes(texts, cut, random):
     rows = [prompt(f"{at:02d}", text, time) for at, (text, time) in enumerate(texts)]
-    kept, removed = dedup.exact(rows)
-    assert {fold(row["messages"][0]["content"]) for row in kept} == {fold(text) for text, _ in texts}
-    assert len(kept) + len(removed) == len(rows)
+    gone = copies(rows, prefix_chars=30)
+    text = {row["id"]: fold(row["messages"][0]["content"]) for row in rows}
+    standing = [row["id"] for row in sorted(rows, key=dedup.by_age) if row["id"] not in gone]
+    assert len({text[identity] for identity in standing}) == len(standing)
+    long = [text[identity][:30] for identity in standing if len(text[identity]) >= 30]
+    assert len(set(long)) == len(long)
+    for identity, (step, original) in gone.items():
+        assert original in standing
+        assert step != "exact" or text[identity] == text[original]
+        assert step != "prefix" or text[identity][:30] == text[original][:30]
     shuffled = rows[:]
     random.shuffle(shuffled)
-    assert dedup.exact(shuffled) == (kept, removed)
+    assert copies(shuffled, prefix_chars=30) == gone
+    earlier = sorted(rows, key=dedup.by_age)[:cut]
+    before = copies(earlier, prefix_chars=30)
+    assert before == {row["id"]: gone[row["id"]] for row in earlier if row["id"] in gone}
 
 
 @given(st.text())

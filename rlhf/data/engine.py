@@ -1,0 +1,125 @@
+"""Where partitions are worked on: in place, by processes of this machine, or by a Dask cluster.
+
+Every engine is a concurrent.futures.Executor that calls pure functions on pieces of the data, and answers come
+back in the order of the pieces: what comes of it does not depend on the engine or on how many work.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rlhf.params import DataParams
+
+Work = Callable[[Any, Any], Any]
+_LOADED_FIRST = ["rlhf.data.fingerprints", "rlhf.data.verdicts", "rlhf.data.near"]
+
+
+class Engine:
+    """`map` calls function(shared, piece) for each piece. Use it as a context manager."""
+
+    def __init__(self, params: DataParams) -> None:
+        self.params = params
+        self._executor: Executor | None = None
+        self._client: Any = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def workers(self) -> int:
+        return self.params.workers or len(os.sched_getaffinity(0))
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def map(self, function: Work, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
+        """function(shared, piece) of every piece, in order; few pieces are in memory at a time.
+
+        One piece, or one worker, is worked on in place: small data pays for no processes.
+        """
+        pieces = iter(pieces)
+        first = list(islice(pieces, 2))
+        alone = self.params.engine == "local" and (self.workers == 1 or len(first) < 2)
+        if alone and self._executor is None:
+            yield from (function(shared, piece) for piece in chain(first, pieces))
+            return
+        submit, limit = self._start()
+        sent = self._send(shared)
+        waiting: deque[Future[Any]] = deque()
+        for piece in chain(first, pieces):
+            waiting.append(submit(_work, function, sent, piece))
+            if len(waiting) > limit:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _start(self) -> tuple[Callable[..., Future[Any]], int]:
+        """The executor's submit, and how many pieces may wait."""
+        if self.params.engine == "dask":
+            if self._executor is None:
+                self._client = _dask_client(self.params)
+                self._executor = self._client.get_executor(pure=False)
+            return self._executor.submit, 2 * max(1, sum(self._client.ncores().values()))
+        if self._executor is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(_LOADED_FIRST)
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+        return self._executor.submit, self.workers + 1
+
+    def _send(self, shared: Any) -> Any:
+        """What all pieces share, sent once: through a file to processes, scattered to a cluster."""
+        if self._client is not None:
+            return self._client.scatter(shared, broadcast=True, hash=False)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="rlhf-curate-")
+        handle, name = tempfile.mkstemp(dir=self._folder.name)
+        with os.fdopen(handle, "wb") as file:
+            pickle.dump(shared, file, protocol=pickle.HIGHEST_PROTOCOL)
+        return _Sent(name)
+
+
+class _Sent(str):
+    """The path of a file that holds what all pieces share."""
+
+
+def _work(function: Work, shared: Any, piece: Any) -> Any:
+    return function(_load(shared) if isinstance(shared, _Sent) else shared, piece)
+
+
+@lru_cache(maxsize=1)
+def _load(path: _Sent) -> Any:
+    return pickle.loads(Path(path).read_bytes())  # written a moment ago by the process that started this one
+
+
+def _dask_client(params: DataParams) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError(
+            "data.engine is dask, but the package distributed is not installed: pip install 'rlhf-pipeline[cluster]'"
+        ) from None
+    if params.scheduler is None:
+        return Client(n_workers=params.workers or len(os.sched_getaffinity(0)), threads_per_worker=1)
+    try:
+        return Client(params.scheduler, timeout=20)
+    except OSError:
+        raise ValueError(f"data.scheduler: no Dask scheduler answers at {params.scheduler}") from None

@@ -1,0 +1,135 @@
+"""What dedup compares of a record, as keys of a fixed size that the record alone decides.
+
+The text as a whole, its first characters, and the MinHash values of its runs of 5 characters (rlhf/data/near.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import xxhash
+from rensa import RMinHash
+
+from rlhf.data.fold import fold, fold_messages
+
+Record = dict[str, Any]
+SHINGLE = 5  # characters
+HASHES = 128
+_SEED = 1
+FINGERPRINT = np.dtype(
+    [
+        ("whole", np.uint64, 2),
+        ("start", np.uint64, 2),
+        ("fixed", np.uint64),
+        ("minima", np.uint16, HASHES),  # low bits: equal by accident once in 65,536
+    ]
+)
+_MULTIPLIERS = np.array(
+    [0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
+    np.uint64,
+)
+_NUMBER = re.compile(r"\d+")
+_NEGATION = re.compile(
+    r"\b(?:no|not|nor|none|never|neither|without|cannot"
+    r"|(?:do|does|did|is|are|was|were|ca|wo|would|should|could|has|have|had|must|need)n['’]?t)\b"
+)
+
+
+class Compared(NamedTuple):
+    """The folded texts of a record that are compared."""
+
+    whole: str
+    start: str  # two records of the same start are copies
+    spoken: str  # of which near copies share most
+    fixed: str  # what near copies may not differ in: numbers, and how often something is negated
+
+
+def compared(record: Record, prefix_chars: int) -> Compared:
+    """The texts of a prompt, a demonstration (prompt and completion together) or a document.
+
+    System messages, which a product repeats in every call, count in `whole` alone. Documents are
+    too long for every number to be the same.
+    """
+    if "text" in record:
+        text = fold(record["text"])
+        return Compared(text, text, text, "")
+    messages = record["messages"]
+    whole = fold_messages(messages)
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        spoken = start = whole
+    else:
+        said = [message for message in messages if message["role"] != "system"]
+        start = fold_messages(said)
+        spoken = "\n".join(fold(message["content"]) for message in said)
+    if "completion" in record:
+        answer = fold(record["completion"])
+        whole = f"{whole}\x1f{answer}"
+        return Compared(whole, whole, f"{spoken}\n{answer}", fixed(f"{spoken}\n{answer}"))
+    if len(spoken) >= prefix_chars:
+        start = f"{spoken[:prefix_chars]}\x1f"
+    return Compared(whole, start, spoken, fixed(spoken))
+
+
+def fixed(folded: str) -> str:
+    """The numbers of a folded text, sorted, and how many of its words negate."""
+    numbers = sorted(_NUMBER.findall(folded))
+    return f"{' '.join(numbers)} {len(_NEGATION.findall(folded))}"
+
+
+def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:
+    """[rows] FINGERPRINT of records given as JSON lines: the piece of work that partitions are given to."""
+    decode = msgspec.json.Decoder(Record).decode
+    return of_texts([compared(decode(line), prefix_chars) for line in lines.splitlines()])
+
+
+def of_texts(texts: Sequence[Compared]) -> np.ndarray:
+    """[rows] FINGERPRINT of what is compared of the records."""
+    found = np.zeros(len(texts), FINGERPRINT)
+    if not texts:
+        return found
+    found["whole"] = _hashes([text.whole for text in texts])
+    found["start"] = _hashes([text.start for text in texts])
+    found["fixed"] = [xxhash.xxh3_64_intdigest(text.fixed.encode()) for text in texts]
+    flat, offsets = shingles([text.spoken for text in texts])
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, HASHES, _SEED)
+    found["minima"] = np.array(matrix.to_rows(), np.uint32)
+    return found
+
+
+def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit hashes of every run of 5 characters, and [texts + 1] where each text's begin.
+
+    A shorter text is one run, filled up with NUL.
+    """
+    filled = [text if len(text) >= SHINGLE else text.ljust(SHINGLE, "\0") for text in folded]
+    codes = np.frombuffer("".join(filled).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    lengths = np.fromiter(map(len, filled), np.int64, len(filled))
+    last = len(codes) - SHINGLE + 1
+    with np.errstate(over="ignore"):
+        runs = codes[:last] * _MULTIPLIERS[0]
+        for at in range(1, SHINGLE):
+            runs += codes[at : at + last] * _MULTIPLIERS[at]
+        runs = scatter(runs)
+    inside = np.ones(len(codes), bool)
+    for at in range(1, SHINGLE):  # a run that begins there would reach into the next text
+        inside[np.cumsum(lengths) - at] = False
+    offsets = np.zeros(len(filled) + 1, np.uint64)
+    offsets[1:] = np.cumsum(lengths - SHINGLE + 1)
+    return runs[inside[:last]], offsets
+
+
+def scatter(values: np.ndarray) -> np.ndarray:
+    """64-bit values mixed so that each bit depends on all (the finaliser of SplitMix64)."""
+    values = (values ^ (values >> np.uint64(30))) * _MULTIPLIERS[1]
+    values = (values ^ (values >> np.uint64(27))) * _MULTIPLIERS[2]
+    return values ^ (values >> np.uint64(31))
+
+
+def _hashes(texts: Sequence[str]) -> np.ndarray:
+    """[texts, 2] halves of 128-bit hashes."""
+    joined = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return np.frombuffer(joined, ">u8").reshape(-1, 2).astype(np.uint64)

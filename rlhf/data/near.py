@@ -1,0 +1,259 @@
+"""Near copies: texts that share most of their runs of 5 characters, and name the same numbers and names.
+
+MinHash bands propose pairs; the exact Jaccard index, counted on the texts, decides. A text is a near copy if it
+is one of an EARLIER text that is KEPT. So chains do not grow (a copy of a copy stays where it is no copy of
+the first), and what comes later never changes what stands. Rows are numbered by age here, the earliest 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+from scipy.sparse import csr_array
+
+from rlhf.data import fingerprints
+from rlhf.data.fingerprints import HASHES
+from rlhf.data.fold import fingerprint, fold
+
+Record = dict[str, Any]
+Verify = Callable[[np.ndarray], np.ndarray]  # [pairs, 2] rows -> [pairs] bool, True for near copies
+BANDS, ROWS = (
+    96,
+    8,
+)  # values of a band are drawn from all; .977 of pairs of Jaccard .7 share one, .999 of .75, .06 of .4
+BEFORE = 8  # rows just before it in a bucket that a row is compared with, besides the first
+BITS_ASTRAY, VALUES_ASTRAY = (
+    0.22,
+    0.16,
+)  # how far under the limit an estimate may lie: 3.5 and 4 standard errors
+PAIRS = 2_000_000  # candidates that are held at a time
+_32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
+_FACTORS = [np.uint64(0x9E3779B97F4A7C15 * (2 * at + 1) % 2**64) for at in range(ROWS)]
+
+
+class Sketches:
+    """The MinHash values of rows, by column, and what is quick to compare of them.
+
+    minima: [rows, HASHES] uint16; fixed: [rows] a hash of what near copies may not differ in.
+    """
+
+    def __init__(self, minima: np.ndarray, fixed: np.ndarray) -> None:
+        self.fixed, self.minima = fixed, minima
+        lowest = np.packbits((minima & 1).astype(np.uint8), axis=1, bitorder="little").view(np.uint64)
+        self.bits = [np.ascontiguousarray(word) for word in lowest.T]
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    def buckets(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(keys in order, places in `rows`, ascending in each key) of every band."""
+        columns = np.ascontiguousarray(self.minima[rows].T)
+        fixed = self.fixed[rows]
+        places = np.arange(len(rows), dtype=np.uint64)
+        for chosen in _bands():
+            key = fixed.copy()
+            with np.errstate(over="ignore"):
+                for factor, column in zip(_FACTORS, chosen, strict=True):
+                    key += columns[column] * factor
+                packed = fingerprints.scatter(key) & _HIGH | places
+            packed.sort()
+            yield packed >> _32, (packed & _LOW).astype(np.int64)
+
+    def likely(self, pairs: Iterable[np.ndarray], limit: float) -> Iterator[np.ndarray]:
+        """The distinct pairs whose estimated Jaccard index is not far under the limit, in pieces."""
+        most = int(HASHES * (1 - limit + BITS_ASTRAY) / 2)  # bits agree by accident half of the time
+        found: list[np.ndarray] = []
+        held = 0
+        for pair in pairs:
+            earlier, later = pair[:, 0], pair[:, 1]
+            apart = np.zeros(len(pair), np.uint16)
+            for word in self.bits:
+                apart += np.bitwise_count(word[earlier] ^ word[later])
+            close = pair[apart <= most]
+            found.append(close)
+            held += len(close)
+            if held > PAIRS:
+                yield self._close(found, limit)
+                found, held = [], 0
+        if held:
+            yield self._close(found, limit)
+
+    def _close(self, pairs: Sequence[np.ndarray], limit: float) -> np.ndarray:
+        """The distinct pairs of which enough values are equal."""
+        every = np.concatenate(pairs).astype(np.uint64)
+        packed = np.unique(every[:, 0] << _32 | every[:, 1])
+        distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
+        parts = np.array_split(distinct, len(distinct) // 100_000 + 1)
+        equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
+        return distinct[np.concatenate(equal) >= limit - VALUES_ASTRAY]
+
+
+def greedy(
+    sketches: Sketches, starts: np.ndarray, limit: float, verify: Verify
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each row is a copy of: (of [rows] int64, -1 where it is kept; near [rows] bool, False: by its start).
+
+    starts: [rows] the earliest row of the same start. A row goes if an earlier KEPT row has its start,
+    or else if it is a near copy of an earlier kept row.
+    """
+    rows = np.arange(len(sketches))
+    leads = _leads(sketches, rows) & (starts == rows)
+    followers = sketches.likely(_with_first(sketches, rows, leads), limit)
+    edges = [pairs[verify(pairs)] for pairs in followers]
+    gone = ~leads & leads[starts]
+    for pairs in edges:
+        gone[pairs[:, 1]] = True
+    undecided = np.flatnonzero(~leads & ~gone)
+    rest = sketches.likely(_with_neighbours(sketches, undecided), limit)
+    edges += [pairs[verify(pairs)] for pairs in rest]
+    return _in_order(starts, np.concatenate([np.empty((0, 2), np.int64), *edges]))
+
+
+def _leads(sketches: Sketches, rows: np.ndarray) -> np.ndarray:
+    """[rows] bool: which share no band with an earlier one. Nothing can remove them."""
+    leads = np.ones(len(rows), bool)
+    for keys, places in sketches.buckets(rows):
+        leads[places[1:][keys[1:] == keys[:-1]]] = False
+    return leads
+
+
+def _with_first(sketches: Sketches, rows: np.ndarray, leads: np.ndarray) -> Iterator[np.ndarray]:
+    """[pairs, 2]: the first of each bucket, where it leads, with each of the others."""
+    for keys, places in sketches.buckets(rows):
+        fresh = np.ones(len(keys), bool)
+        fresh[1:] = keys[1:] != keys[:-1]
+        first = places[np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))]
+        chosen = ~fresh & leads[first]
+        yield np.stack([rows[first[chosen]], rows[places[chosen]]], 1)
+
+
+def _with_neighbours(sketches: Sketches, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """[pairs, 2]: each row with the first of its buckets and with those just before it.
+
+    What a row is compared with depends on earlier rows alone, and their number is bounded: buckets are large
+    where texts share a template, and of two that are near copies some bucket holds little else.
+    """
+    yield from _with_first(sketches, rows, np.ones(len(rows), bool))
+    for keys, places in sketches.buckets(rows):
+        at = np.flatnonzero(keys[1:] == keys[:-1])
+        for distance in range(1, BEFORE + 1):  # at: those that share their key with the one so many places on
+            yield np.stack([rows[places[at]], rows[places[at + distance]]], 1)
+            at = at[at + distance + 1 < len(keys)]
+            at = at[keys[at] == keys[at + distance + 1]]
+
+
+def _in_order(starts: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The greedy choice over rows in order of age. edges: [pairs, 2] (earlier, later) near copies."""
+    of = np.full(len(starts), -1, np.int64)
+    near = np.zeros(len(starts), bool)
+    edges = edges[np.lexsort((edges[:, 0], edges[:, 1]))]
+    later, begin = np.unique(edges[:, 1], return_index=True)
+    of_row = {
+        row: edges[a:b, 0].tolist()
+        for row, (a, b) in zip(later.tolist(), pairwise([*begin.tolist(), len(edges)]), strict=True)
+    }
+    several = np.unique(starts[starts != np.arange(len(starts))])
+    kept_start: dict[int, int] = {}
+    share = np.flatnonzero(np.isin(starts, several))
+    for row in sorted({*of_row, *share.tolist()}):
+        start = int(starts[row])
+        if start in kept_start:
+            of[row] = kept_start[start]
+            continue
+        first = next((earlier for earlier in of_row.get(row, ()) if of[earlier] < 0), None)
+        if first is not None:
+            of[row], near[row] = first, True
+        else:
+            kept_start[start] = row
+    return of, near
+
+
+def verify_lines(limit: float, piece: tuple[bytes, np.ndarray]) -> np.ndarray:
+    """[pairs] bool. piece: (records as JSON lines, [pairs, 2] which of them): a piece of work of a partition."""
+    lines, pairs = piece
+    decode = msgspec.json.Decoder(Record).decode
+    return are_copies([decode(line) for line in lines.splitlines()], pairs, limit)
+
+
+def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np.ndarray:
+    """[pairs] bool: which pairs of records are near copies. pairs: [pairs, 2] places in `records`."""
+    texts = [fingerprints.compared(record, 1) for record in records]
+    alike = jaccard([text.spoken for text in texts], pairs) >= limit
+    for at in np.flatnonzero(alike).tolist():
+        a, b = pairs[at].tolist()
+        alike[at] = texts[a].fixed == texts[b].fixed and (
+            "text" in records[a] or not other_name(_original(records[a]), _original(records[b]))
+        )
+    return alike
+
+
+def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
+    """[pairs] exact Jaccard indices of the texts' sets of runs of 5 characters."""
+    flat, offsets = fingerprints.shingles(folded)
+    columns = (flat >> np.uint64(1)).astype(np.int64)
+    counts = np.ones(len(columns), np.int32)
+    sets = csr_array((counts, columns, offsets.astype(np.int64)), shape=(len(folded), 2**63 - 1))
+    sets.sum_duplicates()
+    sets.data[:] = 1
+    sizes = np.diff(sets.indptr)
+    both = sets[pairs[:, 0]].multiply(sets[pairs[:, 1]]).sum(1)
+    return both / (sizes[pairs[:, 0]] + sizes[pairs[:, 1]] - both)
+
+
+_WORD = re.compile(r"\w+")
+_SENTENCE = re.compile(r"(?:^|[.!?:\n\"“])\W*(\w+)")
+
+
+def other_name(a: str, b: str) -> bool:
+    """Whether each text has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there.
+
+    A name that is a misspelling of a word of the other is no other name.
+    """
+    words_a, words_b = ({fold(word) for word in _WORD.findall(text)} for text in (a, b))
+    return _names_besides(a, words_a, words_b) and _names_besides(b, words_b, words_a)
+
+
+def _names_besides(text: str, words: set[str], others: set[str]) -> bool:
+    openings = {match.start(1) for match in _SENTENCE.finditer(text)}
+    names = {
+        fold(match[0])
+        for match in _WORD.finditer(text)
+        if match[0][0].isupper() and match.start() not in openings
+    }
+    return any(not any(_misspelt(name, other) for other in others - words) for name in names - others)
+
+
+def _misspelt(a: str, b: str) -> bool:
+    """Whether one word becomes the other by one edit: a letter more, less, another, or two swapped."""
+    if abs(len(a) - len(b)) > 1:
+        return False
+    start = 0
+    while start < min(len(a), len(b)) and a[start] == b[start]:
+        start += 1
+    rest_a, rest_b = a[start:], b[start:]
+    return (
+        rest_a[1:] == rest_b[1:]
+        or rest_a[1:] == rest_b
+        or rest_a == rest_b[1:]
+        or (rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:])
+    )
+
+
+def _original(record: Record) -> str:
+    said = [message["content"] for message in record["messages"] if message["role"] != "system"]
+    return "\n".join([*said, record.get("completion", "")])
+
+
+@cache
+def _bands() -> tuple[tuple[int, ...], ...]:
+    """The columns of each band, drawn once for all by a hash."""
+    return tuple(
+        tuple(sorted(range(HASHES), key=lambda column: fingerprint(f"{band} {column}"))[:ROWS])
+        for band in range(BANDS)
+    )

@@ -1,0 +1,133 @@
+"""The data room by itself: files of prompts in, curated splits out, with nothing but files (`rlhf data curate`)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlhf.data import card, contract, evaluation_files, sets, verdicts
+from rlhf.data.curate import stop_if_unreadable
+from rlhf.data.curation import Curation
+from rlhf.data.engine import Engine
+from rlhf.data.leakage import HeldOut
+from rlhf.data.verdicts import Asked
+from rlhf.params import DataParams
+from rlhf.records import write_jsonl
+
+Record = dict[str, Any]
+SPLITS = ("train", "valid", "test")
+FILES = (
+    *(f"{split}.jsonl" for split in SPLITS),
+    "removed.jsonl",
+    "rejected.jsonl",
+    "card.md",
+    "funnel.svg",
+    "funnel.json",
+)
+CACHE = ".features"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run did: its funnel, and of how many rows the features were known from an earlier run."""
+
+    funnel: Record
+    rows: int
+    remembered: int
+
+
+def curate_files(
+    files: Sequence[Path | str],
+    out_dir: Path | str,
+    params: DataParams,
+    *,
+    evals: Sequence[Path | str] = (),
+    tokenizer: Path | str | None = None,
+) -> Curated:
+    """Curate prompts (JSON Lines, gzip or Parquet) into out_dir: train, valid, test, removed, rejected, the funnel.
+
+    evals: files of texts or messages that training may not contain. tokenizer: a directory whose tokenizer
+    measures lengths; without one, words x 1.5. What was computed of each record is remembered in out_dir/.features:
+    the same files again, and more, give the same bytes as all at once, and cost what is new.
+    A run that fails leaves out_dir as it was, but for rejected.jsonl where too much was rejected. Raises
+    ValueError that names the file and what is wrong with it.
+    """
+    paths = _checked(files)
+    out_dir = _free(Path(out_dir))
+    asked = Asked(tuple(params.languages), verdicts.check_tokenizer(tokenizer) if tokenizer else None)
+    benchmarks = list(evaluation_files.texts(_checked(evals)))
+    rejects: list[contract.Reject] = []
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        aside = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-"))
+        )
+        engine = stack.enter_context(Engine(params))
+        work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE, alone=True)
+        stack.callback(work.close)
+        work.read(paths, rejects)
+        write_jsonl(aside / "rejected.jsonl", (reject.as_dict() for reject in rejects))
+        try:
+            stop_if_unreadable(work, rejects)
+        except ValueError as error:
+            out_dir.mkdir(exist_ok=True)
+            os.replace(aside / "rejected.jsonl", out_dir / "rejected.jsonl")
+            raise ValueError(f"{error} (all of them: {out_dir / 'rejected.jsonl'})") from None
+        if not len(work.table):
+            raise ValueError(f"{', '.join(path.name for path in paths)}: no prompts; nothing was written")
+        funnel = _curate(work, benchmarks, aside)
+        out_dir.mkdir(exist_ok=True)
+        for name in FILES:
+            os.replace(aside / name, out_dir / name)
+        work.remember()
+        return Curated(funnel, len(work.table), work.prints.found)
+
+
+def _curate(work: Curation, benchmarks: list[str], aside: Path) -> Record:
+    """The steps, and their files in `aside`."""
+    work.drop_copies()
+    work.judge()
+    work.split()
+    work.drop_personal()
+    work.drop_leaks(HeldOut(tests := list(work.texts("test")), ["test"] * len(tests)), side="valid")
+    texts, names = [*benchmarks], ["eval"] * len(benchmarks)
+    for side in SPLITS[1:]:
+        texts += work.texts(side)
+        names += [side] * (len(texts) - len(names))
+    work.drop_leaks(HeldOut(texts, names))
+    shapes = {split: sets.write_jsonl(aside / f"{split}.jsonl", work, split) for split in SPLITS}
+    work.funnel.close()
+    os.replace(work.funnel.removed, aside / "removed.jsonl")
+    funnel = work.funnel.as_dict(shapes)
+    card.write(aside, {"prompts": funnel})
+    write_jsonl(aside / "funnel.json", [funnel])
+    return funnel
+
+
+def _checked(files: Sequence[Path | str]) -> list[Path]:
+    """The files in order of their names, whatever the order in which they were given."""
+    seen: dict[Path, Path] = {}
+    for path in map(Path, files):
+        if path.is_dir():
+            raise ValueError(f"{path} is a directory; name the files in it")
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist or is no file")
+        if (other := seen.setdefault(path.resolve(), path)) is not path:
+            raise ValueError(f"{path} is given twice" + (f" (it is {other})" if other != path else ""))
+    return sorted(seen.values(), key=lambda path: (path.name, str(path)))
+
+
+def _free(out_dir: Path) -> Path:
+    """out_dir, if it is not there yet, or holds what an earlier run wrote and nothing else."""
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ValueError(f"{out_dir} is a file; --out names a directory")
+    if out_dir.is_dir():
+        others = sorted({path.name for path in out_dir.iterdir()} - {*FILES, CACHE})
+        if others:
+            raise ValueError(f"{out_dir} holds other files ({others[0]}); --out names a directory of its own")
+    return out_dir
