@@ -196,7 +196,7 @@ def test_not_while_a_round_runs(clone):
     assert ANN.encode() in bytes_of("data")
 
 
-@pytest.mark.parametrize("at", ["forget.clean", "byte_search.search", "versioning.snapshot", "lineage"])
+@pytest.mark.parametrize("at", ["forget.clean", "versioning.snapshot", "lineage"])
 def test_killed_in_the_middle_it_goes_on(clone, model_dir, monkeypatch, at):
     """Data that no version ever kept: what the killed run noted is all there is to tell the models by."""
     a_round(FOLDER, model_dir)
