@@ -40,7 +40,9 @@ _SUFFIX = "|".join(sorted(_ALL, key=lambda word: (-len(word), word)))
 
 _ORDINAL = r"\d{1,3}(?:st|nd|rd|th)"
 _NUMBER = r"(?:\d{1,5}(?: ?[A-Z](?![\w']))?(?: ?[-/] ?\d{1,4}[A-Z]?)?(?: 1/2| ½)?)"
-_INSIDE = r"(?:flat|apartment|apt|unit|suite|ste|studio|shop|level|floor|fl|room|rm|bldg|building|lot|penthouse|ph)"
+_INSIDE = (
+    r"(?:flat|apartment|apt|unit|suite|ste|studio|shop|level|floor|fl|room|rm|bldg|building|lot|penthouse|ph)"
+)
 _WORD = rf"(?:{_ORDINAL}|[^\W\d_][\w'.-]*)"
 _STREET = (
     rf"(?P<name>(?:{_WORD} ){{1,4}}?)(?P<suffix>{_SUFFIX})\b(?!['-]\w)(?! (?:{_SUFFIX})\b)\.?"
@@ -78,7 +80,9 @@ _POST = rf"(?:{_EIRE}|(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{
 _TOWN = r"(?:[^\W\d_][\w'.-]*)(?:[ -][^\W\d_][\w'.-]*){0,3}?"
 _COUNTRY = r"(?:,?\s{1,2}(?:USA|U\.S\.A\.|United States(?: of America)?|UK|United Kingdom|England|Scotland|Wales|Canada|Australia|Ireland|Germany|France|Spain|Italy))?"
 _TAIL = re.compile(rf"(?:[,\s]\s{{0,2}}{_TOWN}){{0,3}}?[,\s]\s{{0,2}}{_POST}{_COUNTRY}", re.I)
-_STATE_TAIL = re.compile(rf",?\s{{1,2}}(?:in )?[A-Z][\w'.-]*(?:[ -][A-Z][\w'.-]*){{0,3}}?,\s?(?:(?:{_either(_STATES)})\b|(?i:{_either(_STATE_NAMES)}|{_either(_CANADA)}|{_either(_AUSTRALIA)})\b){_COUNTRY}")
+_STATE_TAIL = re.compile(
+    rf",?\s{{1,2}}(?:in )?[A-Z][\w'.-]*(?:[ -][A-Z][\w'.-]*){{0,3}}?,\s?(?:(?:{_either(_STATES)})\b|(?i:{_either(_STATE_NAMES)}|{_either(_CANADA)}|{_either(_AUSTRALIA)})\b){_COUNTRY}"
+)
 _TOWN_TAIL = re.compile(r",\s{1,2}(?:[A-Z][\w'.-]*)(?:[ -][A-Z][\w'.-]*){0,2}(?=\s*(?:$|[.,;:!?)\"\n]))")
 _ANY_HEAD = re.compile(
     rf"(?<![\w.,$€£#/+:-]){_NUMBER}(?:,?[ ]|\s?[,\n]\s?)(?P<name>{_WORD}(?: {_WORD}){{0,4}}?)"
@@ -86,14 +90,18 @@ _ANY_HEAD = re.compile(
     re.I,
 )
 _LETTERED = re.compile(rf"(?:{_UK}|{_CA}|{_EIRE})(?!\w)", re.I)
-_REGIONS = frozenset(word.rpartition("_")[2].lower() for word in f"{_STATES} {_STATE_NAMES} {_AUSTRALIA}".split())
+_REGIONS = frozenset(
+    word.rpartition("_")[2].lower() for word in f"{_STATES} {_STATE_NAMES} {_AUSTRALIA}".split()
+)
 _REACH = 120  # characters from a house number to its postcode
 _BOX = re.compile(
     rf"\b(?:G?P\.? ?O\.? ?Box|Post Office Box|Postfach|Postbus|Casella Postale|Apartado(?: de Correos)?|Boîte Postale|Locked Bag) (?:no\.? )?\d[\d ]{{0,6}}\d\b|"
     rf"\b(?:G?P\.? ?O\.? ?Box) \d\b",
     re.I,
 )
-_MILITARY = re.compile(r"\b(?:(?:PSC|Unit|CMR) ?\d{1,5},? Box \d{1,5}|US(?:NS|S|CGC|NV) [\w' -]{2,40}?)[,\s]\s{0,2}[AFD]PO,? A[AEP] \d{5}(?:-\d{4})?\b")
+_MILITARY = re.compile(
+    r"\b(?:(?:PSC|Unit|CMR) ?\d{1,5},? Box \d{1,5}|US(?:NS|S|CGC|NV) [\w' -]{2,40}?)[,\s]\s{0,2}[AFD]PO,? A[AEP] \d{5}(?:-\d{4})?\b"
+)
 
 _CONTEXT = re.compile(
     r"\b(?:address(?:es)?|liv(?:e|es|ed|ing)|resid(?:e|es|ed|ing|ence)|located|situated|ship(?:ped|ping)?|deliver(?:y|ed)?|mail(?:ed)?|sen[dt]|"
@@ -117,7 +125,9 @@ _PRAISE = frozenset(
     "percent million billion hundred thousand".split()
 )
 _CLAUSE = re.compile(r"\b(?:and|is|was|were|are|in|by|with|that|which|for|or|than|from|people|million)\b")
-_NOT_NAMES = re.compile(r"\b(?:of|the best|a|an|is|are|was|were|to|for|with|in|on|at|per|and|or|from|people|years?|days?|hours?|miles?|km|pages?|minutes?)\b")
+_NOT_NAMES = re.compile(
+    r"\b(?:of|the best|a|an|is|are|was|were|to|for|with|in|on|at|per|and|or|from|people|years?|days?|hours?|miles?|km|pages?|minutes?)\b"
+)
 
 
 def addresses(seen: Seen) -> Iterator[Span]:
@@ -152,7 +162,11 @@ def _posts(seen: Seen) -> Iterator[int]:
             words = text[max(0, start - 24) : start].rstrip(" ,.\n").rsplit(None, 1)
             if words and words[-1].lower() in _REGIONS:
                 yield start
-        elif start and text[start - 1].isalpha() and any(_LETTERED.match(text, start - back) for back in (1, 2) if start >= back):
+        elif (
+            start
+            and text[start - 1].isalpha()
+            and any(_LETTERED.match(text, start - back) for back in (1, 2) if start >= back)
+        ):
             yield start
 
 
@@ -162,7 +176,9 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     unit = _UNIT.match(text, end)
     end = unit.end() if unit else end
     suffix, name = match["suffix"], match["name"]
-    tail = _TAIL.match(text, end) or (_STATE_TAIL.match(text, end) if name[0].isupper() or name[0].isdigit() else None)
+    tail = _TAIL.match(text, end) or (
+        _STATE_TAIL.match(text, end) if name[0].isupper() or name[0].isdigit() else None
+    )
     if tail and not _CLAUSE.search(name):
         return tail.end()
     end -= text[end - 1] == "."
@@ -172,9 +188,20 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     capitals = all(word[0].isupper() or word[0].isdigit() for word in name.split()) and suffix[0].isupper()
     if not capitals:
         lowered = suffix.lower() in STRONG and len(name.split()) <= 3 and not _NOT_NAMES.search(name.lower())
-        return end if said and lowered and _AFTER.match(lower, end) and not _NOT_AFTER.search(lower, max(0, start - 16), start) else 0
+        return (
+            end
+            if said
+            and lowered
+            and _AFTER.match(lower, end)
+            and not _NOT_AFTER.search(lower, max(0, start - 16), start)
+            else 0
+        )
     after = _AFTER.match(lower, end)
-    if suffix in ("St", "Dr", "Ct", "Pl") and not match[0].endswith(".") and re.match(r" [A-Z]", text[end : end + 2]):
+    if (
+        suffix in ("St", "Dr", "Ct", "Pl")
+        and not match[0].endswith(".")
+        and re.match(r" [A-Z]", text[end : end + 2])
+    ):
         after = None
     town = _TOWN_TAIL.match(text, end)
     end = town.end() if town else end
@@ -185,12 +212,22 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     if number.isdigit() and _NOT_AFTER.search(lower, max(0, start - 16), start) and not (said and after):
         return 0
     if any(word.lower().rstrip(".") in _PRAISE for word in name.split()[:1]) and not said:
-        return end if suffix.lower() in STRONG and after and name.split()[0].lower() in ("main", "first", "second", "third", "old", "new", "long") else 0
+        return (
+            end
+            if suffix.lower() in STRONG
+            and after
+            and name.split()[0].lower() in ("main", "first", "second", "third", "old", "new", "long")
+            else 0
+        )
     if said and suffix.lower() in STRONG:
         return end
     if not after:
         return 0
     if suffix.lower() in STRONG or suffix.lower() in MEDIUM:
         return end
-    sure = said or bool(_JUST_BEFORE.search(lower, max(0, start - 12), start)) or len(re.sub(r"\D", "", number)) >= 3
+    sure = (
+        said
+        or bool(_JUST_BEFORE.search(lower, max(0, start - 12), start))
+        or len(re.sub(r"\D", "", number)) >= 3
+    )
     return end if sure else 0

@@ -41,7 +41,9 @@ _SPELLED = tuple(
         r"(?<![\w.+-])(?P<local>[\w.+-]{1,64})\(a\)(?P<host>[\w-]{1,63}(?:\.[\w-]{1,63}){1,4})(?![\w-])",
     )
 )
-_SHOUTED = re.compile(r"\b(?P<local>[a-z0-9._+-]{1,64})AT(?P<host>[a-z0-9-]{1,63}(?:DOT[a-z0-9-]{2,63}){1,4})\b")
+_SHOUTED = re.compile(
+    r"\b(?P<local>[a-z0-9._+-]{1,64})AT(?P<host>[a-z0-9-]{1,63}(?:DOT[a-z0-9-]{2,63}){1,4})\b"
+)
 _MAILBOX = re.compile(
     r" at (?P<host>(?:gmail|googlemail|yahoo|hotmail|outlook|live|icloud|aol|gmx|web|"
     r"proton|protonmail|zoho|yandex|mail|fastmail|tutanota|posteo)\.(?:com|de|net|org|fr|es|it|co\.uk|co\.in|me|ru|at|ch))\b"
@@ -55,7 +57,9 @@ _TOPS = frozenset(
     "london berlin paris wien hamburg koeln bayern madrid amsterdam tokyo nyc africa global social community foundation "
     "academy school university finance bank money capital ltd gmbh inc llc church photography photos art gallery".split()
 )
-_WORDY = frozenset("at is it in to me so no us be my do de la as am an by my pm re".split())  # country codes that are words
+_WORDY = frozenset(
+    "at is it in to me so no us be my do de la as am an by my pm re".split()
+)  # country codes that are words
 _STOP = frozenset(
     "the a an this that these those each every any some all my your his her our their its one two least most first last "
     "which what where look looking stare point points meet arrive is are was be it in on of and or to me you we us".split()
@@ -111,7 +115,9 @@ def _is_address(match: re.Match[str]) -> bool:
     text, start, end = match.string, match.start(), match.end()
     if local.lower() in _REPOSITORY or (_COPY.match(text, end) and not text[end : end + 3] == "://"):
         return False
-    if re.search(r"://(?:[^\s/@]*:)?$", text[max(0, start - 72) : start]):  # the user of a URL, or the password
+    if re.search(
+        r"://(?:[^\s/@]*:)?$", text[max(0, start - 72) : start]
+    ):  # the user of a URL, or the password
         return False
     return not _SHELL.search(text, max(0, start - 70), start)
 
@@ -123,7 +129,9 @@ def _reserved(labels: list[str]) -> bool:
 
 def _known(labels: list[str]) -> bool:
     top = labels[-1]
-    return (len(top) == 2 or top in _TOPS or top.startswith("xn--") or not top.isascii()) and not _reserved(labels)
+    return (len(top) == 2 or top in _TOPS or top.startswith("xn--") or not top.isascii()) and not _reserved(
+        labels
+    )
 
 
 def _is_spelled(match: re.Match[str]) -> bool:
@@ -136,7 +144,9 @@ def _is_spelled(match: re.Match[str]) -> bool:
         return False
     if labels[-1] in _WORDY and {labels[0], local} & _SCENE:
         return False
-    return "@" not in match[0] or "@ " in match[0] or " @" not in match[0] or bool(re.search(r"[._\d]", local))
+    return (
+        "@" not in match[0] or "@ " in match[0] or " @" not in match[0] or bool(re.search(r"[._\d]", local))
+    )
 
 
 def _names_somebody(local: str) -> bool:

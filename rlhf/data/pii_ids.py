@@ -118,7 +118,9 @@ def _medicare(number: str) -> bool:
 
 def _spanish_social(number: str) -> bool:
     number = number.replace("/", "")
-    return int(number[:10]) % 97 == int(number[10:]) or int(number[:2] + str(int(number[2:10]))) % 97 == int(number[10:])
+    return int(number[:10]) % 97 == int(number[10:]) or int(number[:2] + str(int(number[2:10]))) % 97 == int(
+        number[10:]
+    )
 
 
 def _emirates(number: str) -> bool:
@@ -129,7 +131,10 @@ def _chinese(number: str) -> bool:
     """ISO 7064 modulo 11-2; regions come and go, so that any is taken."""
     if number[0] not in "12345678" or number[6:8] not in ("18", "19", "20") or not _date(number[8:14], "ymd"):
         return False
-    return "10X98765432"[_weighted(number[:17], (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11] == number[17]
+    return (
+        "10X98765432"[_weighted(number[:17], (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11]
+        == number[17]
+    )
 
 
 def _luhn(number: str) -> bool:
@@ -139,7 +144,9 @@ def _luhn(number: str) -> bool:
 
 
 def _nino(number: str) -> bool:
-    return number[:2] not in ("BG", "GB", "NK", "KN", "TN", "NT") and (number[0] not in "DFIQUV" and number[1] not in "DFIOQUV")
+    return number[:2] not in ("BG", "GB", "NK", "KN", "TN", "NT") and (
+        number[0] not in "DFIQUV" and number[1] not in "DFIOQUV"
+    )
 
 
 _OWN: dict[str, Check] = {
@@ -194,13 +201,18 @@ _LETTERS = (
     (r"[A-Z][1289]\d{8}", "tw.id"),
     (r"[A-Z]{1,2}\d{6}\([\dA]\)", "hk.id"),
     (r"[A-Z9]{5}\d[0156]\d[0-3]\d\d[A-Z9]{2}[A-Z\d][A-Z]{2}", "gb.licence"),
-    (r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y]{2}\d\d", "any"),
+    (
+        r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y]{2}\d\d",
+        "any",
+    ),
 )
 
 
 def _any_of(forms: tuple[tuple[str, str], ...], sooner: str) -> re.Pattern[str]:
     """The forms in one pattern: the number of the group that matched is the number of the form."""
-    groups = "|".join(f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms))
+    groups = "|".join(
+        f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms)
+    )
     return re.compile(rf"{sooner}(?<![\w.,/#+-])(?:{groups})")
 
 
@@ -225,7 +237,9 @@ def _rule(words: str, number: str, checks: str, kind: str = "national_id") -> Na
     name = names(" ".join(spaced)).pattern if spaced else r"(?!)"
     pattern = re.compile("|".join((name, *unspaced)))
     hints = frozenset(re.split(r"[_.\d'-]", word)[0] for word in spaced)
-    return Named(kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced)
+    return Named(
+        kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced
+    )
 
 
 _NINE = r"\d{3}[ .-]?\d{3}[ .-]?\d{3}"
@@ -250,17 +264,47 @@ NAMED = (
         _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
         "de.idnr",
     ),
-    _rule("personalausweis ausweis ausweisnummer personalausweisnummer identity_card", r"[CFGHJ-NPRTV-Z\d]{9}\d", "de.card"),
-    _rule("rentenversicherungsnummer sozialversicherungsnummer rvnr svnr sv-nummer versicherungsnummer", r"\d\d ?\d{6} ?[A-Z] ?\d{3}", "any"),
-    _rule("sozialversicherungsnummer svnr sv-nummer versicherungsnummer svnr. sv-nr", r"\d{4} ?\d{6}", "at.vnr"),
-    _rule("nir insee sécurité_sociale securite_sociale numéro_de_sécu sécu", r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d\d)?", "fr.nir"),
+    _rule(
+        "personalausweis ausweis ausweisnummer personalausweisnummer identity_card",
+        r"[CFGHJ-NPRTV-Z\d]{9}\d",
+        "de.card",
+    ),
+    _rule(
+        "rentenversicherungsnummer sozialversicherungsnummer rvnr svnr sv-nummer versicherungsnummer",
+        r"\d\d ?\d{6} ?[A-Z] ?\d{3}",
+        "any",
+    ),
+    _rule(
+        "sozialversicherungsnummer svnr sv-nummer versicherungsnummer svnr. sv-nr", r"\d{4} ?\d{6}", "at.vnr"
+    ),
+    _rule(
+        "nir insee sécurité_sociale securite_sociale numéro_de_sécu sécu",
+        r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d\d)?",
+        "fr.nir",
+    ),
     _rule("dni nif nie", r"\d{1,2}\.?\d{3}\.?\d{3}[ -]?[A-Z]|[XYZ][ .-]?\d{7}[ .-]?[A-Z]", "es.nif"),
     _rule("seguridad_social naf nss afiliación", r"\d\d[ /-]?\d{8}[ /-]?\d\d", "es.nss"),
-    _rule("bsn burgerservicenummer burger sofinummer sofi-nummer", r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}", "nl.bsn"),
-    _rule("codice_fiscale cf fiscale", r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]", "it.codicefiscale"),
+    _rule(
+        "bsn burgerservicenummer burger sofinummer sofi-nummer",
+        r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}",
+        "nl.bsn",
+    ),
+    _rule(
+        "codice_fiscale cf fiscale",
+        r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]",
+        "it.codicefiscale",
+    ),
     _rule("pesel", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
-    _rule("rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register", r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d", "be.nn be.bis"),
-    _rule("personnummer samordningsnummer personal_identity", r"(?:19|20)?\d{6}[-+ ]?\d{4}", "se.personnummer dk.dashed"),
+    _rule(
+        "rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register",
+        r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d",
+        "be.nn be.bis",
+    ),
+    _rule(
+        "personnummer samordningsnummer personal_identity",
+        r"(?:19|20)?\d{6}[-+ ]?\d{4}",
+        "se.personnummer dk.dashed",
+    ),
     _rule("cpr cpr-nummer cpr-nr cprnr", r"\d{6}[- ]?\d{4}", "dk.cpr"),
     _rule("henkilötunnus hetu sotu", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
     _rule("fødselsnummer fodselsnummer personnummer fnr d-nummer", r"\d{6}[ .-]?\d{5}", "no.fodselsnummer"),
@@ -290,11 +334,17 @@ NAMED = (
     _rule("emirates", r"784[ -]?\d{4}[ -]?\d{7}[ -]?\d", "ae.id"),
     _rule("身份证 身份證 resident_identity", r"\d{17}[\dX]", "cn.id"),
     _rule("thai บัตรประชาชน", r"\d{13}|\d-\d{4}-\d{5}-\d\d-\d", "th.pin"),
-    _rule("driving_licence driver_license drivers_license driver's_license driver's_licence driving_license", r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}", "any"),
+    _rule(
+        "driving_licence driver_license drivers_license driver's_license driver's_licence driving_license",
+        r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}",
+        "any",
+    ),
 )
 
 
-_HINTED: dict[str, list[Named]] = {hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints}
+_HINTED: dict[str, list[Named]] = {
+    hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints
+}
 
 
 def _named(seen: Seen, rule: Named) -> Iterator[Span]:

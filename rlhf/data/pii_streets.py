@@ -36,7 +36,9 @@ _ONE_WORD = re.compile(
     rf"(?<![\w-])(?P<name>(?:{_CAP}[ -]){{0,3}}?(?:(?:{_CAP}[ -]?|[{_U}])?(?:[{_L}.-]{{0,30}}?)(?P<sure>{_SURE_END})|(?:[{_U}][\w.-]{{0,30}}?)(?:{_LIKELY_END})|"
     rf"(?:{_CAP}[ -])(?:Ring|Hof|Str\.?|Park|Berg|Tor|Markt|Pfad|Damm|Ufer)|Straße d(?:es|er) {_CAP}(?: {_CAP})?)),? (?P<house>{_HOUSE})(?![\w%]|[.,:]\d)"
 )
-_NOT_STREETS = re.compile(r"(?:Bahnsteig|Umweg|Ausweg|Heimweg|Rückweg|Hinweg|Norweg|Schulweg|Highway|Gate|Gata|Segway|Subway|Parkplatz|Spielplatz|Arbeitsplatz|Sitzplatz|Stellplatz|Studienplatz|Marktplatz der)$|(?i:spring|string|engineering)$")
+_NOT_STREETS = re.compile(
+    r"(?:Bahnsteig|Umweg|Ausweg|Heimweg|Rückweg|Hinweg|Norweg|Schulweg|Highway|Gate|Gata|Segway|Subway|Parkplatz|Spielplatz|Arbeitsplatz|Sitzplatz|Stellplatz|Studienplatz|Marktplatz der)$|(?i:spring|string|engineering)$"
+)
 
 _TYPES_SURE = (
     r"[Cc]alle|C/|[Aa]venida|[Aa]vda\.|[Aa]v\.|[Pp]aseo|[Cc]arrer|[Rr]ambla|[Gg]lorieta|[Tt]ravesía|[Cc]arretera|[Cc]tra\.|[Cc]allejón|[Uu]rbanización|"
@@ -48,14 +50,20 @@ _TYPES_MAYBE = (
     r"[Cc]añada|[Cc]uesta|[Pp]asaje|[Pp]asadizo|C\.|[Vv]ía|[Pp]lace|[Ss]quare|[Cc]ours|[Rr]oute|[Pp]assage|[Ll]adeira|[Bb]eco|[Vv]iela|[Pp]arque|pl\.|Am|An der|An den|Im|In der|In den|"
     r"Auf dem|Auf der|Unter den|Zum|Zur|Hinter der|Hinter dem|Alte[rs]?|Neue[rs]?|Große[rs]?|Kleine[rs]?|Lange[rs]?|Obere[rs]?|Untere[rs]?|Hohe[rs]?"
 )
-_TYPED = re.compile(rf"(?<![\w/])(?:(?P<sure>{_TYPES_SURE})|(?P<maybe>{_TYPES_MAYBE})) ?(?P<name>{_NAME}),? (?:n\.?[º°]? ?|nº ?|s/n)?(?P<house>{_HOUSE})(?![\w%]|[.,:]\d)")
+_TYPED = re.compile(
+    rf"(?<![\w/])(?:(?P<sure>{_TYPES_SURE})|(?P<maybe>{_TYPES_MAYBE})) ?(?P<name>{_NAME}),? (?:n\.?[º°]? ?|nº ?|s/n)?(?P<house>{_HOUSE})(?![\w%]|[.,:]\d)"
+)
 _FRENCH = re.compile(
     r"(?<![\w.,$€£#/+:-])(?P<house>\d{1,5}(?: ?(?:bis|ter|quater|[A-D])\b)?,? )?(?P<type>(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Bb]oul\.|[Pp]lace|[Pp]l\.|[Cc]hemin|[Cc]h\.|[Ii]mpasse|"
     r"[Aa]llées?|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare|[Pp]assage|[Ff]aubourg|[Ss]entier|[Ee]splanade|[Pp]romenade|[Rr]uelle|[Vv]oie|[Mm]ontée|[Tt]raverse|[Rr]ésidence|[Cc]ité|[Vv]illa|[Rr]ang))"
     rf" (?:{_NAME}|(?P<low>(?:{_LINK} |l'|d'){{1,2}}[{_L}][\w'-]+(?:[ -][\w'-]+){{0,3}}?))"
 )
-_COLOMBIAN = re.compile(r"\b(?:Calle|Carrera|Cra|Cl|Diagonal|Transversal)\.? \d{1,3} ?[A-Z]? ?(?:#|No\.?) ?\d{1,3} ?[A-Z]? ?- ?\d{1,3}\b")
-_RUSSIAN = re.compile(r"(?:ул|пр|пер|просп|наб|бул|пр-т|ш)\.? ?[А-ЯЁ][\w -]{1,40}?,? (?:д\.? ?)?\d{1,4}[а-я]?(?:,? ?(?:к|корп|стр)\.? ?\d{1,3})?(?:,? ?кв\.? ?\d{1,4})?\b")
+_COLOMBIAN = re.compile(
+    r"\b(?:Calle|Carrera|Cra|Cl|Diagonal|Transversal)\.? \d{1,3} ?[A-Z]? ?(?:#|No\.?) ?\d{1,3} ?[A-Z]? ?- ?\d{1,3}\b"
+)
+_RUSSIAN = re.compile(
+    r"(?:ул|пр|пер|просп|наб|бул|пр-т|ш)\.? ?[А-ЯЁ][\w -]{1,40}?,? (?:д\.? ?)?\d{1,4}[а-я]?(?:,? ?(?:к|корп|стр)\.? ?\d{1,3})?(?:,? ?кв\.? ?\d{1,4})?\b"
+)
 _NOT_ANCHORS = re.compile(
     r"(?:Table|Figure|Fig|Section|Chapter|Page|Part|Version|Windows|January|February|March|April|May|June|July|August|September|October|"
     r"November|December|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|Room|Level)\.?$"
@@ -64,14 +72,18 @@ _ANCHORED = re.compile(
     rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? (?P<house>{_HOUSE}){_FLOOR}\s?[,\n]\s{{0,2}}"
     rf"(?:(?P<five>(?:[A-Z]{{1,2}}-)?\d{{5}}|\d{{3}} \d{{2}}|\d{{2}}-\d{{3}}|\d{{4}}-\d{{3}})|\d{{4}})[ ,]{{1,2}}{_PLACE}"
 )
-_DUTCH = re.compile(rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,\n]{{0,2}}\s?{_PLACE}")
+_DUTCH = re.compile(
+    rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} ?[A-Z]{{2}}\b[ ,\n]{{0,2}}\s?{_PLACE}"
+)
 
 _ENDS = tuple(
     "straße strasse str str. platz allee gasse ufer damm chaussee promenade straat laan plein gracht kade singel steeg dreef plantsoen gatan vägen "
     "gata gade veien gaten katu weg ring hof pad dijk baan boulevard pfad steig stieg markt park vej vei väg graben kai brücke tor feld berg tal "
     "winkel wall tie kuja stræde torv".split()
 )
-_NO_ENDS = frozenset("during spring string ring bring engineering park wall tie market motor factor doctor editor director iceberg".split())
+_NO_ENDS = frozenset(
+    "during spring string ring bring engineering park wall tie market motor factor doctor editor director iceberg".split()
+)
 _SURE_WORDS = frozenset(
     "calle avenida avda paseo carrer rambla glorieta travesía carretera ctra callejón urbanización plaza pza plza viale piazza piazzale vicolo corso "
     "lungotevere lungomare lungarno rua travessa praça estrada rodovia rue boulevard avenue chemin impasse quai allée ulica carrera diagonal transversal".split()
@@ -106,7 +118,11 @@ def foreign_addresses(seen: Seen) -> Iterator[Span]:
     words = seen.words
     said = not words.isdisjoint(_SAID_WORDS)
     posted = any(_may_be_post(text, start, end) for start, end in seen.runs[1:])
-    if not words.isdisjoint(_SURE_WORDS) or holds(text, _SIGNS) or ((said or posted) and not words.isdisjoint(_MAYBE_WORDS)):
+    if (
+        not words.isdisjoint(_SURE_WORDS)
+        or holds(text, _SIGNS)
+        or ((said or posted) and not words.isdisjoint(_MAYBE_WORDS))
+    ):
         for match in _TYPED.finditer(text):
             if end := _end(seen, match, bool(match["sure"])):
                 yield seen.span("address", match.start(), end)
@@ -131,8 +147,15 @@ def foreign_addresses(seen: Seen) -> Iterator[Span]:
 def _may_be_post(text: str, start: int, end: int) -> bool:
     """Five digits, or as some countries part them: 123 45, 12-345, 1234-567, 1234 AB."""
     length = end - start
-    return length == 5 or (length == 3 and text[start - 1] == "-" or text[end : end + 1] == " ") and length in (2, 3, 4) and (
-        text[end + 1 : end + 3].isdigit() or text[start - 2 : start - 1].isdigit() or text[end + 1 : end + 3].isupper()
+    return (
+        length == 5
+        or (length == 3 and text[start - 1] == "-" or text[end : end + 1] == " ")
+        and length in (2, 3, 4)
+        and (
+            text[end + 1 : end + 3].isdigit()
+            or text[start - 2 : start - 1].isdigit()
+            or text[end + 1 : end + 3].isupper()
+        )
     )
 
 
@@ -146,14 +169,25 @@ def _after_end(lower: str, start: int) -> bool:
 
 def _is_english(match: re.Match[str]) -> bool:
     """ "2016, Square Enix", "1 Place Smith": types with a capital that English has too."""
-    return match["type"] in ("Square", "Place", "Route", "Passage", "Villa", "Promenade", "Esplanade", "Avenue")
+    return match["type"] in (
+        "Square",
+        "Place",
+        "Route",
+        "Passage",
+        "Villa",
+        "Promenade",
+        "Esplanade",
+        "Avenue",
+    )
 
 
 def _end(seen: Seen, match: re.Match[str], sure: bool) -> int:
     tail = _TAIL.match(seen.text, match.end())
     if tail:
         return tail.end()
-    if not sure and not (match["house"] and _AT.search(seen.lower, max(0, match.start() - 30), match.start())):
+    if not sure and not (
+        match["house"] and _AT.search(seen.lower, max(0, match.start() - 30), match.start())
+    ):
         return 0
     floors = _FLOORS.match(seen.text, match.end())
     return floors.end() if floors else match.end()

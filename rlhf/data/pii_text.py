@@ -104,7 +104,9 @@ def digits_of(written: str) -> str:
 
 def names(words: str) -> re.Pattern[str]:
     """A pattern for any of the words, which blanks part; "_" in a word stands for blanks or a hyphen."""
-    spelled = (re.escape(word).replace("_", r"[\s-]{1,3}") for word in sorted(words.split(), key=len, reverse=True))
+    spelled = (
+        re.escape(word).replace("_", r"[\s-]{1,3}") for word in sorted(words.split(), key=len, reverse=True)
+    )
     return re.compile(rf"(?<![^\W\d_])(?:{'|'.join(spelled)})(?![^\W\d_])")
 
 

@@ -21,7 +21,9 @@ _ES_STREETS = "Calle de Alcalá|Avenida de la Constitución|Plaza Mayor|Paseo de
 _ES_TOWNS = "28014 Madrid|41001 Sevilla|08007 Barcelona|46001 Valencia|50001 Zaragoza"
 _IT_STREETS = "Via Garibaldi|Corso Italia|Piazza del Popolo|Viale Monza|Via della Conciliazione|Vicolo del Moro|Largo Argentina"
 _IT_TOWNS = "00184 Roma|20121 Milano|16124 Genova|50123 Firenze|80138 Napoli (NA)"
-_NL_STREETS = "Keizersgracht|Kalverstraat|Van Goghlaan|Stationsweg|Vredenburgplein|Oude Singel|Lijnbaansgracht"
+_NL_STREETS = (
+    "Keizersgracht|Kalverstraat|Van Goghlaan|Stationsweg|Vredenburgplein|Oude Singel|Lijnbaansgracht"
+)
 _NL_TOWNS = "1015 CJ Amsterdam|3511 LX Utrecht|2311 EX Leiden|3011 AA Rotterdam"
 
 
@@ -35,7 +37,15 @@ def address(rng: Random) -> tuple[str, str]:
     joint = rng.choice((", ", ", ", "\n"))
     maker = rng.randrange(11)
     if maker <= 1:
-        unit = rng.choice(("", "", f" Apt {rng.randrange(1, 40)}", f", Suite {rng.randrange(100, 900)}", f" #{rng.randrange(1, 40)}"))
+        unit = rng.choice(
+            (
+                "",
+                "",
+                f" Apt {rng.randrange(1, 40)}",
+                f", Suite {rng.randrange(100, 900)}",
+                f" #{rng.randrange(1, 40)}",
+            )
+        )
         text = f"{house} {of(_US_STREETS)}{unit}"
         text += rng.choice((joint + of(_US_TOWNS), joint + of(_US_TOWNS), ""))
         return (text, "") if rng.random() < 0.85 or "," not in text else (text.lower(), "home address")
@@ -46,14 +56,22 @@ def address(rng: Random) -> tuple[str, str]:
     if maker == 4:
         return f"{house} {of(_US_STREETS)}{joint}{of(_CA_TOWNS)}", ""
     if maker == 5:
-        return rng.choice(("", f"Unit {rng.randrange(1, 20)}/")) + f"{house} {of(_US_STREETS)}{joint}{of(_AU_TOWNS)}", ""
+        return rng.choice(
+            ("", f"Unit {rng.randrange(1, 20)}/")
+        ) + f"{house} {of(_US_STREETS)}{joint}{of(_AU_TOWNS)}", ""
     if maker == 6:
         letter = rng.choice(("", "", rng.choice(string.ascii_lowercase[:4])))
         return f"{of(_DE_STREETS)} {house}{letter}{joint}{of(_DE_TOWNS)}", ""
     if maker == 7:
-        return f"{house}{rng.choice(('', '', ' bis'))}{rng.choice((' ', ', '))}{of(_FR_STREETS)}{joint}{of(_FR_TOWNS)}", ""
+        return (
+            f"{house}{rng.choice(('', '', ' bis'))}{rng.choice((' ', ', '))}{of(_FR_STREETS)}{joint}{of(_FR_TOWNS)}",
+            "",
+        )
     if maker == 8:
-        return f"{of(_ES_STREETS)}{rng.choice((' ', ', '))}{house}{rng.choice(('', ', 3º B'))}{joint}{of(_ES_TOWNS)}", ""
+        return (
+            f"{of(_ES_STREETS)}{rng.choice((' ', ', '))}{house}{rng.choice(('', ', 3º B'))}{joint}{of(_ES_TOWNS)}",
+            "",
+        )
     if maker == 9:
         return f"{of(_IT_STREETS)}{rng.choice((' ', ', '))}{house}{joint}{of(_IT_TOWNS)}", ""
     return f"{of(_NL_STREETS)} {house}{joint}{of(_NL_TOWNS)}", ""

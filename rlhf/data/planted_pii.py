@@ -73,7 +73,10 @@ def score(texts: Sequence[Case], find: Callable[[str], Iterable[Span]]) -> dict[
         }
         for kind in KINDS
     }
-    report["look_alikes"] = {"planted": float(look_alikes), "flagged": wrong / look_alikes if look_alikes else 0.0}
+    report["look_alikes"] = {
+        "planted": float(look_alikes),
+        "flagged": wrong / look_alikes if look_alikes else 0.0,
+    }
     return report
 
 
@@ -97,7 +100,13 @@ _NAMED = (
     "Fill in the form. {name} {}. Thank you",
     "The clerk asked for the {name} and I said {}.",
 )
-_PLAIN = ("What does {} mean here?", "Explain {} to a new colleague.", "Why does the log say {} again and again?", "{}", "Note: {}.")
+_PLAIN = (
+    "What does {} mean here?",
+    "Explain {} to a new colleague.",
+    "Why does the log say {} again and again?",
+    "{}",
+    "Note: {}.",
+)
 
 
 def _planted(rng: Random, kind: str, item: str, name: str) -> Case:
@@ -135,10 +144,22 @@ def _email(rng: Random) -> tuple[str, str]:
     plain = f"{user}@{host}"
     way = rng.randrange(9)
     if way < 4:
-        return (plain, plain.upper(), f"mailto:{plain}", plain.replace("@", "＠"))[way].removeprefix("mailto:"), ""
+        return (plain, plain.upper(), f"mailto:{plain}", plain.replace("@", "＠"))[way].removeprefix(
+            "mailto:"
+        ), ""
     if not host.isascii() or not user.isascii():
         return plain, ""
-    at, dot = rng.choice(((" (at) ", " (dot) "), (" [at] ", " [dot] "), (" at ", " dot "), (" AT ", " DOT "), ("(at)", "."), ("[at]", "[.]"), (" {at} ", " {dot} ")))
+    at, dot = rng.choice(
+        (
+            (" (at) ", " (dot) "),
+            (" [at] ", " [dot] "),
+            (" at ", " dot "),
+            (" AT ", " DOT "),
+            ("(at)", "."),
+            ("[at]", "[.]"),
+            (" {at} ", " {dot} "),
+        )
+    )
     return user.replace(".", "_") + at + host.replace(".", dot), ""
 
 
@@ -157,7 +178,9 @@ def _phone(rng: Random) -> tuple[str, str]:
         if pn.is_valid_number(other):
             number = other
             break
-    form = rng.choice((pn.PhoneNumberFormat.INTERNATIONAL, pn.PhoneNumberFormat.E164, pn.PhoneNumberFormat.NATIONAL))
+    form = rng.choice(
+        (pn.PhoneNumberFormat.INTERNATIONAL, pn.PhoneNumberFormat.E164, pn.PhoneNumberFormat.NATIONAL)
+    )
     written = pn.format_number(number, form)
     if form == pn.PhoneNumberFormat.INTERNATIONAL:
         joint = rng.choice((" ", " ", "-", ".", "\u00a0", "\u2011"))
@@ -167,10 +190,25 @@ def _phone(rng: Random) -> tuple[str, str]:
         if rng.randrange(6) == 0:
             written = "00" + written[1:]
     named = form == pn.PhoneNumberFormat.NATIONAL
-    return written, rng.choice(("phone number", "mobile number", "telephone number", "phone", "fax")) if named else ""
+    return written, rng.choice(
+        ("phone number", "mobile number", "telephone number", "phone", "fax")
+    ) if named else ""
 
 
-_CARDS = (("4", 16), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16), ("65", 16), ("36", 14), ("3530", 16), ("6221", 16), ("5018", 16), ("2200", 16))
+_CARDS = (
+    ("4", 16),
+    ("51", 16),
+    ("2221", 16),
+    ("34", 15),
+    ("37", 15),
+    ("6011", 16),
+    ("65", 16),
+    ("36", 14),
+    ("3530", 16),
+    ("6221", 16),
+    ("5018", 16),
+    ("2200", 16),
+)
 
 
 def _card(rng: Random) -> tuple[str, str]:
@@ -206,7 +244,9 @@ def _ssn(rng: Random) -> tuple[str, str]:
             break
     way = rng.randrange(4)
     joint = ("-", "-", " ", "")[way]
-    return f"{area:03d}{joint}{group:02d}{joint}{serial:04d}", rng.choice(("SSN", "social security number")) if way > 1 or rng.random() < 0.3 else ""
+    return f"{area:03d}{joint}{group:02d}{joint}{serial:04d}", rng.choice(
+        ("SSN", "social security number")
+    ) if way > 1 or rng.random() < 0.3 else ""
 
 
 def _drawn(rng: Random, module: str, body: Callable[[], str]) -> str:
@@ -219,7 +259,11 @@ def _drawn(rng: Random, module: str, body: Callable[[], str]) -> str:
 
 
 def _day(rng: Random, order: str) -> str:
-    parts = {"d": f"{rng.randrange(1, 29):02d}", "m": f"{rng.randrange(1, 13):02d}", "y": f"{rng.randrange(40, 100):02d}"}
+    parts = {
+        "d": f"{rng.randrange(1, 29):02d}",
+        "m": f"{rng.randrange(1, 13):02d}",
+        "y": f"{rng.randrange(40, 100):02d}",
+    }
     return "".join(parts[part] for part in order)
 
 
@@ -285,7 +329,18 @@ def _passport(rng: Random) -> tuple[str, str]:
             _letters(rng, 2) + _digits(rng, 6),
         )
     )
-    return number, rng.choice(("passport number", "passport", "passport no.", "Reisepass", "passeport", "pasaporte", "passaporto", "US passport"))
+    return number, rng.choice(
+        (
+            "passport number",
+            "passport",
+            "passport no.",
+            "Reisepass",
+            "passeport",
+            "pasaporte",
+            "passaporto",
+            "US passport",
+        )
+    )
 
 
 def _ip(rng: Random) -> tuple[str, str]:
@@ -299,7 +354,10 @@ def _ip(rng: Random) -> tuple[str, str]:
         return ":".join(groups), ""
     if way == 4:
         return ":".join(groups[:3]) + "::" + ":".join(groups[3:5]), ""
-    return f"::ffff:{rng.randrange(11, 100)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}", ""
+    return (
+        f"::ffff:{rng.randrange(11, 100)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+        "",
+    )
 
 
 KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
