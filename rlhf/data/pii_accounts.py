@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stdnum import ean
 
-from rlhf.data.pii_ids import is_valid
+from rlhf.data.pii_id_checks import is_valid
 from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
@@ -125,7 +125,8 @@ def _iban_end(text: str, match: re.Match[str]) -> int:
     length = _LENGTHS.get(match[0][:2].upper())
     if not length:
         return 0
-    taken, at = [], match.start()
+    taken: list[str] = []
+    at = match.start()
     while at < len(text) and len(taken) < length:
         char = text[at]
         if char.isascii() and char.isalnum():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from rlhf.data.pii_text import Seen, Span, holds
 
@@ -123,7 +124,7 @@ def private_keys(seen: Seen) -> Iterator[Span]:
 def _issued(key: str) -> bool:
     """Names in programs and style sheets may begin as a key does, but hold no drawn part."""
     parts = re.split(r"[-_.]", key)
-    return key.startswith("eyJ") or any(
+    return key.startswith(("eyJ", "hf_")) or any(
         len(part) >= 10 and (re.search(r"\d", part) or _changes(part) >= 5) for part in parts
     )
 
@@ -131,10 +132,8 @@ def _issued(key: str) -> bool:
 def _is_drawn(match: re.Match[str]) -> bool:
     token = match[0]
     before = match.string[match.start() - 1 : match.start()]
-    if (
-        (len(token) != 40 and not (len(token) == 88 and token.endswith("==")))
-        or before in ("_", "=", ".", "-")
-        and before
+    if (len(token) != 40 and not (len(token) == 88 and token.endswith("=="))) or (
+        before in ("_", "=", ".", "-") and before
     ):
         return False
     if not (re.search(r"[A-Z]", token) and re.search(r"[a-z]", token) and re.search(r"[\d+]", token)):
@@ -151,7 +150,7 @@ def _changes(token: str) -> int:
     kinds = [
         "d" if char.isdigit() else "u" if char.isupper() else "l" if char.islower() else "s" for char in token
     ]
-    return sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
+    return sum(one != other for one, other in pairwise(kinds))
 
 
 def _is_secret(match: re.Match[str]) -> bool:
@@ -168,8 +167,7 @@ def _is_secret(match: re.Match[str]) -> bool:
         return (
             has_letter
             and (has_digit and len(value) >= 8 and not re.fullmatch(r"[A-Za-z]+[-_]?\d{1,4}", value))
-            or (has_sign and has_digit)
-        )
+        ) or (has_sign and has_digit)
     if re.search(r"pass|pwd|contraseña|credential", match["name"].lower()):
         return (has_letter and (has_digit or has_sign)) or (
             bool(match["open"]) and len(value) >= 8 and value.islower() is False

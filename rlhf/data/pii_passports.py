@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_ids import mrz_digit
+from rlhf.data.pii_id_checks import mrz_digit
 from rlhf.data.pii_text import Seen, Span, holds, names
 
 _WORDS = names(
     "passport passports passport's reisepass reisepasses reisepassnummer passnummer pass-nr passnr pass-nummer passeport pasaporte "
-    "passaporto passaporte paspoort paspoortnummer paszport paszportu pașaport útlevél passi pasaport pasaportu pasaporten passinumero "
+    "passaporto passaporte paspoort paspoortnummer paszport paszportu pașaport útlevél passi "
+    "pasaport pasaportu pasaporten passinumero "
     "паспорт паспорта загранпаспорт διαβατήριο"
 )
 _UNSPACED = ("护照", "護照", "パスポート", "旅券", "여권")
@@ -33,7 +34,8 @@ _STEMS = (
     "διαβατ",
 )
 _NUMBER = re.compile(
-    r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d){3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
+    r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d)"
+    r"{3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
     r"|\d{2} ?\d{2} \d{6}|\d{2} \d{7}|\d{7,10})(?!\w|[.,/-]\d|-\w| ?%| \d{3})",
     re.I,
 )

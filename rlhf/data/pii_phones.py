@@ -159,7 +159,7 @@ def _nationals(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if date:
         written, start = written[date.end() :], start + date.end()
     count = sum(map(str.isdigit, written))
-    if count < 7 or re.match(r"0[0-9]\.", written) and _DECIMALS.fullmatch(written):
+    if count < 7 or (re.match(r"0[0-9]\.", written) and _DECIMALS.fullmatch(written)):
         return
     said = _said(seen, start, start + len(written))
     if count <= 17 and _is_national(seen, written, start, said):
@@ -189,7 +189,8 @@ def _said(seen: Seen, start: int, end: int) -> bool:
 
 
 _LEADING = re.compile(
-    r"(?:[\s:.#(=-]|\b(?:me|us|him|her|them|number|no|nr|num|is|at|on|unter|au|al|my|it|to|this|please|am|op|på|das|ist|est|es|è)\b)*"
+    r"(?:[\s:.#(=-]|\b(?:me|us|him|her|them|number|no|nr|num|is|at|on|unter|au|al|my|it|to|this|"
+    r"please|am|op|på|das|ist|est|es|è)\b)*"
 )
 
 
@@ -247,9 +248,8 @@ def _other_form(number: str, groups: list[str]) -> bool:
     """Groups with a leading 0 that are something else: a ZIP+4, a day and a serial number, a drawing, a bank account."""
     lengths = [len(group) for group in groups]
     pairs = len(groups) >= 4 and set(lengths) == {2} and groups == sorted(groups)
-    return (
-        pairs
-        or lengths in ([5, 4], [6, 4], [6, 5], [4, 4, 2], [5, 3, 2], [5, 4, 2], [3, 7, 2], [4, 4])
+    return pairs or (
+        lengths in ([5, 4], [6, 4], [6, 5], [4, 4, 2], [5, 3, 2], [5, 4, 2], [3, 7, 2], [4, 4])
         and "-" in number
     )
 

@@ -90,6 +90,10 @@ def look(text: str) -> Seen:
     return Seen(text, text.lower(), gone)
 
 
+def words_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def holds(text: str, hints: Iterable[str]) -> bool:
     """Whether one of the hints is in the text: quicker than a pattern of them all."""
     for hint in hints:  # noqa: SIM110, a generator would take twice as long

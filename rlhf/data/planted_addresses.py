@@ -7,15 +7,27 @@ import string
 
 Random = random.Random
 
-_US_STREETS = "Maple Street|Harbour Road|Oakfield Ave|Mill Lane|Sunset Blvd|N Church St|Quail Hollow Drive|Juniper Court|W 42nd Street|Old Post Rd|Cedar Ridge Way|Lakeshore Pkwy"
-_US_TOWNS = "Springfield, IL 62704|Portland, OR 97205|Austin, TX 78701|Saint Paul, MN 55102|New Haven, CT 06510|Las Vegas, NV 89101-4032"
+_US_STREETS = (
+    "Maple Street|Harbour Road|Oakfield Ave|Mill Lane|Sunset Blvd|N Church St|Quail Hollow Drive|"
+    "Juniper Court|W 42nd Street|Old Post Rd|Cedar Ridge Way|Lakeshore Pkwy"
+)
+_US_TOWNS = (
+    "Springfield, IL 62704|Portland, OR 97205|Austin, TX 78701|Saint Paul, MN 55102|New Haven, "
+    "CT 06510|Las Vegas, NV 89101-4032"
+)
 _UK_STREETS = "High Street|Church Lane|Victoria Road|Mill Close|St Mary's Road|The Crescent|Kings Avenue|Station Road|Abbey Gardens"
 _UK_TOWNS = "Leeds LS6 2AB|London SW1A 2AA|Bath BA1 5LR|Edinburgh EH1 1YZ|Stoke-on-Trent ST4 2DP"
 _CA_TOWNS = "Toronto, ON M5V 2T6|Vancouver, BC V6B 1A1|Halifax, NS B3H 4R2|Calgary, AB T2P 1J9"
 _AU_TOWNS = "Sydney NSW 2000|Carlton VIC 3053|Fremantle WA 6160|South Brisbane QLD 4101"
-_DE_STREETS = "Hauptstraße|Bahnhofstr.|Goetheallee|Am Markt|Lindenweg|Rosa-Luxemburg-Platz|Mühlgasse|Schillerstrasse|Kastanienallee|Unter den Eichen"
+_DE_STREETS = (
+    "Hauptstraße|Bahnhofstr.|Goetheallee|Am Markt|Lindenweg|Rosa-Luxemburg-Platz|Mühlgasse|Schillerstrasse|"
+    "Kastanienallee|Unter den Eichen"
+)
 _DE_TOWNS = "10115 Berlin|80331 München|50667 Köln|01067 Dresden|20095 Hamburg|60311 Frankfurt am Main"
-_FR_STREETS = "rue de la République|avenue Victor Hugo|boulevard Saint-Michel|place Bellecour|impasse des Lilas|chemin du Moulin|quai de la Tournelle|allée des Tilleuls"
+_FR_STREETS = (
+    "rue de la République|avenue Victor Hugo|boulevard Saint-Michel|place Bellecour|impasse des "
+    "Lilas|chemin du Moulin|quai de la Tournelle|allée des Tilleuls"
+)
 _FR_TOWNS = "75002 Paris|69002 Lyon|13001 Marseille|33000 Bordeaux|59000 Lille"
 _ES_STREETS = "Calle de Alcalá|Avenida de la Constitución|Plaza Mayor|Paseo de Gracia|C/ San Bernardo|Calle Mayor|Ronda de Toledo"
 _ES_TOWNS = "28014 Madrid|41001 Sevilla|08007 Barcelona|46001 Valencia|50001 Zaragoza"
