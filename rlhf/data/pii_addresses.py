@@ -51,7 +51,7 @@ _NUMBER = r"(?:\d{1,5}(?: ?[A-Z](?![\w']))?(?: ?[-/] ?\d{1,4}[A-Z]?)?(?: 1/2| ½
 _INSIDE = (
     r"(?:flat|apartment|apt|unit|suite|ste|studio|shop|level|floor|fl|room|rm|bldg|building|lot|penthouse|ph)"
 )
-_WORD = rf"(?:{_ORDINAL}|[^\W\d_][\w'.-]*)"
+_WORD = rf"(?:{_ORDINAL}|[^\W\d_]{{1,2}}\.|[^\W\d_][\w'-]*(?:\.[\w'-]+)*)"
 _STREET = (
     rf"(?P<name>(?:{_WORD} ){{1,4}}?)(?P<suffix>{_SUFFIX})\b(?!['-]\w)(?! (?:{_SUFFIX})\b)\.?"
     r"(?P<way> (?:NE|NW|SE|SW|[NSEW]|north|south|east|west)\b\.?)?"
@@ -204,16 +204,16 @@ def _english_end(seen: Seen, match: re.Match[str]) -> int:
     unit = _UNIT.match(text, end)
     end = unit.end() if unit else end
     suffix, name = match["suffix"], match["name"]
-    tail = _TAIL.match(text, end) or (
-        _STATE_TAIL.match(text, end) if name[0].isupper() or name[0].isdigit() else None
-    )
+    capitals = all(word[0].isupper() or word[0].isdigit() for word in name.split()) and suffix[0].isupper()
+    tail = _TAIL.match(text, end) or (_STATE_TAIL.match(text, end) if capitals else None)
+    if suffix == "Ct" and len(name) <= 3:  # "131 S. Ct. 2507" is a judgment
+        return 0
     if tail and not _CLAUSE.search(name):
         return tail.end()
     end -= text[end - 1] == "."
     said = bool(_CONTEXT.search(lower, max(0, start - 60), start))
     if unit and (suffix.lower() in STRONG or said or match["name"][0].isupper()):
         return end
-    capitals = all(word[0].isupper() or word[0].isdigit() for word in name.split()) and suffix[0].isupper()
     if not capitals:
         lowered = suffix.lower() in STRONG and len(name.split()) <= 3 and not _NOT_NAMES.search(name.lower())
         return (

@@ -71,6 +71,7 @@ _SCENE = words_of(  # "looks at the red dot in the middle"
     "arrive red blue green black white yellow small big tiny "
     "same last first next second single large little bright laser polka"
 )
+_PLACE_NAME = re.compile(r"\s(?:point|period)\s", re.I)  # "at Cedar Point in Ohio"
 _HINTS = ("dot", "punkt", "punto", "point", "ponto", "period")
 _BRACKETED = (
     *(
@@ -148,7 +149,7 @@ def _is_spelled(match: re.Match[str]) -> bool:
         return False
     if (_STOP & {labels[0], local} and " " in match[0]) or labels[0].isdigit() or _PLAIN.fullmatch(match[0]):
         return False
-    if labels[-1] in _WORDY and {labels[0], local} & _SCENE:
+    if labels[-1] in _WORDY and ({labels[0], local} & _SCENE or _PLACE_NAME.search(match["host"])):
         return False
     return (
         "@" not in match[0] or "@ " in match[0] or " @" not in match[0] or bool(re.search(r"[._\d]", local))

@@ -187,7 +187,7 @@ def foreign_addresses(seen: Seen) -> Iterator[Span]:
     if posted or (addressed and any(end - start == 4 for start, end in seen.runs[1:])):
         for match in _ANCHORED.finditer(text):
             said = _AT.search(seen.lower, max(0, match.start() - 30), match.start())
-            if said or (match["five"] and not _NOT_ANCHORS.search(match["name"])):
+            if (said or match["five"]) and not _NOT_ANCHORS.search(match["name"]):
                 yield seen.span("address", *match.span())
         for match in _DUTCH.finditer(text) if _DUTCH_POST.search(text) else ():
             yield seen.span("address", *match.span())
