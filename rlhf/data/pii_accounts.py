@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stdnum import ean
 
-from rlhf.data.pii_ids import is_valid
+from rlhf.data.pii_id_checks import is_valid
 from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
@@ -15,7 +15,7 @@ _CARD = re.compile(
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
     r"|\d{12,19}"
-    r"|\d{4}(?:[ -]?\d){8,15}"
+    r"|\d{4}(?:[ -]?\d){10,15}"
     r")(?![\w]|[.,-]\d)"
 )
 _ISSUERS = (  # first digits, lengths; ISO/IEC 7812 ranges as the issuers publish them
@@ -35,7 +35,9 @@ _OTHER = re.compile(
     r"(?:\b(?:imei|ean|gtin|upc|barcode|isbn|tracking|order|invoice|serial|parcel|shipment|transaction|reference|ref|sku)"
     r"(?:\s?(?:number|no\.?|nr\.?|code|id))?\s?(?:is|:|#|=|was)?[\s:#]*)$"
 )
-_ASKED = re.compile(r"card|charge|visa|master|amex|maestro|credit|debit|karte|carte|tarjeta|carta|cart[aã]o|kaart")
+_ASKED = re.compile(
+    r"card|charge|visa|master|amex|maestro|credit|debit|karte|carte|tarjeta|carta|cart[aã]o|kaart"
+)
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -51,7 +53,11 @@ def accounts(seen: Seen) -> Iterator[Span]:
     for match in _IBAN_START.finditer(seen.text):
         end = _iban_end(seen.text, match)
         if not end and (whole := _IBAN_WHOLE.match(seen.text, match.start())) and _mod_97(whole[0]):
-            end = whole.end() if _IBAN_ASKED.search(seen.lower, max(0, match.start() - 20), match.start()) else 0
+            end = (
+                whole.end()
+                if _IBAN_ASKED.search(seen.lower, max(0, match.start() - 20), match.start())
+                else 0
+            )
         if end:
             yield seen.span("iban", match.start(), end)
 
@@ -70,11 +76,17 @@ def _card_end(match: re.Match[str], lower: str) -> int:
     if _is_card(digits):
         if written.isdigit() or len(set(re.sub(r"\d", "", written))) > 1:
             before = lower[max(0, match.start() - 40) : match.start()]
-            if not _ASKED.search(before) and (_OTHER.search(before) or (len(digits) == 13 and _is_other(digits))):
+            if not _ASKED.search(before) and (
+                _OTHER.search(before) or (len(digits) == 13 and _is_other(digits))
+            ):
                 return 0
         return len(written)
     shorter = written[:19]  # four groups of four, and what follows them is not of the number
-    if len(written) > 19 and re.fullmatch(r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}", shorter) and not written[19].isdigit():
+    if (
+        len(written) > 19
+        and re.fullmatch(r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}", shorter)
+        and not written[19].isdigit()
+    ):
         return 19 if _is_card(digits_of(shorter)) else 0
     return 0
 
@@ -86,7 +98,9 @@ def _is_other(digits: str) -> bool:
 
 def _is_card(digits: str) -> bool:
     """All-equal digits, and runs that a person counted out, belong to nobody."""
-    if len(set(digits)) < 2 or not any(first.match(digits) and len(digits) in lengths for first, lengths in _ISSUED):
+    if len(set(digits)) < 2 or not any(
+        first.match(digits) and len(digits) in lengths for first, lengths in _ISSUED
+    ):
         return False
     return luhn(digits)
 
@@ -111,7 +125,8 @@ def _iban_end(text: str, match: re.Match[str]) -> int:
     length = _LENGTHS.get(match[0][:2].upper())
     if not length:
         return 0
-    taken, at = [], match.start()
+    taken: list[str] = []
+    at = match.start()
     while at < len(text) and len(taken) < length:
         char = text[at]
         if char.isascii() and char.isalnum():

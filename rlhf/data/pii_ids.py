@@ -6,16 +6,12 @@ A number whose form is its own needs nothing else. One of plain digits also need
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from datetime import date
-from functools import cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from stdnum import get_cc_module
-
+from rlhf.data.pii_id_checks import is_valid
 from rlhf.data.pii_text import Seen, Span, holds, labelled_otherwise, names
 
-Check = Callable[[str], bool]
 _AFTER_NAME, _BEFORE_NAME = 40, 34  # characters between a name and its number
 
 
@@ -43,114 +39,6 @@ def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) 
         return ""
     return "ssn" if checks[0] == "us.ssn" else "national_id"
 
-
-def is_valid(name: str, number: str) -> bool:
-    """Whether the number passes the check of that name: "nl.bsn" of python-stdnum, or one of this file."""
-    own = _OWN.get(name)
-    return own(re.sub(r"[\s.-]", "", number).upper()) if own else _stdnum(name)(re.sub(r"[\s.]", "", number))
-
-
-@cache
-def _stdnum(name: str) -> Check:
-    country, kind = name.split(".")
-    check: Check = get_cc_module(country, kind).is_valid
-    return check
-
-
-def _date(digits: str, order: str) -> bool:
-    """Whether six digits are a day ("ymd" or "dmy") of some century."""
-    year, month, day = (int(digits[2 * order.index(part) : 2 * order.index(part) + 2]) for part in "ymd")
-    try:
-        date(1900 + year if year else 2000, month, day)
-    except ValueError:
-        return False
-    return True
-
-
-def _weighted(digits: str, weights: tuple[int, ...]) -> int:
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
-
-
-def _singapore(number: str) -> bool:
-    rest = (_weighted(number[1:8], (2, 7, 6, 5, 4, 3, 2)) + {"T": 4, "G": 4, "M": 3}.get(number[0], 0)) % 11
-    letters = "JZIHGFEDCBA" if number[0] in "ST" else "XWUTRQPNMLK" if number[0] in "FG" else "XWUTRQPNJLK"
-    return letters[rest] == number[8]
-
-
-def _taiwan(number: str) -> bool:
-    area = 10 + "ABCDEFGHJKLMNPQRSTUVXYWZIO".index(number[0])
-    return (area // 10 + area % 10 * 9 + _weighted(number[1:], (8, 7, 6, 5, 4, 3, 2, 1, 1))) % 10 == 0
-
-
-def _hong_kong(number: str) -> bool:
-    plain = number.replace("(", "").replace(")", "").rjust(9)
-    values = [36 if char == " " else int(char, 36) for char in plain]
-    return sum(value * weight for value, weight in zip(values, range(9, 0, -1), strict=True)) % 11 == 0
-
-
-def _german_pension(number: str) -> bool:
-    if not _date(f"{int(number[2:4]) % 50:02d}{number[4:8]}", "dmy"):
-        return False
-    digits = number[:8] + f"{ord(number[8]) - 64:02d}" + number[9:11]
-    products = (int(d) * w for d, w in zip(digits, (2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1), strict=True))
-    return sum(product // 10 + product % 10 for product in products) % 10 == int(number[11])
-
-
-def _german_card(number: str) -> bool:
-    """Identity card and passport: the machine-readable zone's check digit, weights 7, 3, 1."""
-    return len(number) == 10 and mrz_digit(number[:9]) == number[9]
-
-
-def mrz_digit(field: str) -> str:
-    """The check digit of a field of a machine-readable zone (ICAO 9303)."""
-    values = (0 if char == "<" else int(char, 36) for char in field)
-    return str(sum(value * (7, 3, 1)[place % 3] for place, value in enumerate(values)) % 10)
-
-
-def _snils(number: str) -> bool:
-    rest = _weighted(number[:9], (9, 8, 7, 6, 5, 4, 3, 2, 1)) % 101 % 100
-    return rest == int(number[9:])
-
-
-def _medicare(number: str) -> bool:
-    return number[0] in "23456" and _weighted(number[:8], (1, 3, 7, 9, 1, 3, 7, 9)) % 10 == int(number[8])
-
-
-def _spanish_social(number: str) -> bool:
-    number = number.replace("/", "")
-    return int(number[:10]) % 97 == int(number[10:]) or int(number[:2] + str(int(number[2:10]))) % 97 == int(number[10:])
-
-
-def _emirates(number: str) -> bool:
-    return 1900 <= int(number[3:7]) <= 2100
-
-
-def _chinese(number: str) -> bool:
-    """ISO 7064 modulo 11-2; regions come and go, so that any is taken."""
-    if number[0] not in "12345678" or number[6:8] not in ("18", "19", "20") or not _date(number[8:14], "ymd"):
-        return False
-    return "10X98765432"[_weighted(number[:17], (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11] == number[17]
-
-
-def _luhn(number: str) -> bool:
-    from stdnum import luhn
-
-    return luhn.is_valid(number)
-
-
-def _nino(number: str) -> bool:
-    return number[:2] not in ("BG", "GB", "NK", "KN", "TN", "NT") and (number[0] not in "DFIQUV" and number[1] not in "DFIOQUV")
-
-
-_OWN: dict[str, Check] = {
-    "sg.nric": _singapore, "tw.id": _taiwan, "hk.id": _hong_kong, "de.rvnr": _german_pension, "de.card": _german_card,
-    "ru.snils": _snils, "au.medicare": _medicare, "es.nss": _spanish_social, "ae.id": _emirates, "luhn": _luhn,
-    "gb.nino": _nino, "any": lambda number: True,
-    "dk.dashed": lambda number: _date(number[:6], "dmy"), "lv.dashed": lambda number: _date(number[:6], "dmy"),
-    "kr.dated": lambda number: _date(number[:6], "ymd"), "gb.licence": lambda number: number[6:8] != "00",
-    "pan.person": lambda number: number[3] == "P", "fr.short": lambda number: 1 <= int(number[3:5]) <= 42 or int(number[3:5]) >= 50,
-    "cn.id": lambda number: _chinese(number),
-}  # fmt: skip
 
 # Forms that are nobody else's, and the checks of which one must hold
 _DIGITS = (
@@ -194,13 +82,18 @@ _LETTERS = (
     (r"[A-Z][1289]\d{8}", "tw.id"),
     (r"[A-Z]{1,2}\d{6}\([\dA]\)", "hk.id"),
     (r"[A-Z9]{5}\d[0156]\d[0-3]\d\d[A-Z9]{2}[A-Z\d][A-Z]{2}", "gb.licence"),
-    (r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y]{2}\d\d", "any"),
+    (
+        r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d-?[AC-HJKMNP-RT-Y]{2}\d\d",
+        "any",
+    ),
 )
 
 
 def _any_of(forms: tuple[tuple[str, str], ...], sooner: str) -> re.Pattern[str]:
     """The forms in one pattern: the number of the group that matched is the number of the form."""
-    groups = "|".join(f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms))
+    groups = "|".join(
+        f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms)
+    )
     return re.compile(rf"{sooner}(?<![\w.,/#+-])(?:{groups})")
 
 
@@ -225,7 +118,9 @@ def _rule(words: str, number: str, checks: str, kind: str = "national_id") -> Na
     name = names(" ".join(spaced)).pattern if spaced else r"(?!)"
     pattern = re.compile("|".join((name, *unspaced)))
     hints = frozenset(re.split(r"[_.\d'-]", word)[0] for word in spaced)
-    return Named(kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced)
+    return Named(
+        kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced
+    )
 
 
 _NINE = r"\d{3}[ .-]?\d{3}[ .-]?\d{3}"
@@ -250,17 +145,47 @@ NAMED = (
         _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
         "de.idnr",
     ),
-    _rule("personalausweis ausweis ausweisnummer personalausweisnummer identity_card", r"[CFGHJ-NPRTV-Z\d]{9}\d", "de.card"),
-    _rule("rentenversicherungsnummer sozialversicherungsnummer rvnr svnr sv-nummer versicherungsnummer", r"\d\d ?\d{6} ?[A-Z] ?\d{3}", "any"),
-    _rule("sozialversicherungsnummer svnr sv-nummer versicherungsnummer svnr. sv-nr", r"\d{4} ?\d{6}", "at.vnr"),
-    _rule("nir insee sécurité_sociale securite_sociale numéro_de_sécu sécu", r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d\d)?", "fr.nir"),
+    _rule(
+        "personalausweis ausweis ausweisnummer personalausweisnummer identity_card",
+        r"[CFGHJ-NPRTV-Z\d]{9}\d",
+        "de.card",
+    ),
+    _rule(
+        "rentenversicherungsnummer sozialversicherungsnummer rvnr svnr sv-nummer versicherungsnummer",
+        r"\d\d ?\d{6} ?[A-Z] ?\d{3}",
+        "any",
+    ),
+    _rule(
+        "sozialversicherungsnummer svnr sv-nummer versicherungsnummer svnr. sv-nr", r"\d{4} ?\d{6}", "at.vnr"
+    ),
+    _rule(
+        "nir insee sécurité_sociale securite_sociale numéro_de_sécu sécu",
+        r"[1-478] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d\d)?",
+        "fr.nir",
+    ),
     _rule("dni nif nie", r"\d{1,2}\.?\d{3}\.?\d{3}[ -]?[A-Z]|[XYZ][ .-]?\d{7}[ .-]?[A-Z]", "es.nif"),
     _rule("seguridad_social naf nss afiliación", r"\d\d[ /-]?\d{8}[ /-]?\d\d", "es.nss"),
-    _rule("bsn burgerservicenummer burger sofinummer sofi-nummer", r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}", "nl.bsn"),
-    _rule("codice_fiscale cf fiscale", r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]", "it.codicefiscale"),
+    _rule(
+        "bsn burgerservicenummer burger sofinummer sofi-nummer",
+        r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}",
+        "nl.bsn",
+    ),
+    _rule(
+        "codice_fiscale cf fiscale",
+        r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]",
+        "it.codicefiscale",
+    ),
     _rule("pesel", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
-    _rule("rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register", r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d", "be.nn be.bis"),
-    _rule("personnummer samordningsnummer personal_identity", r"(?:19|20)?\d{6}[-+ ]?\d{4}", "se.personnummer dk.dashed"),
+    _rule(
+        "rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register",
+        r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d",
+        "be.nn be.bis",
+    ),
+    _rule(
+        "personnummer samordningsnummer personal_identity",
+        r"(?:19|20)?\d{6}[-+ ]?\d{4}",
+        "se.personnummer dk.dashed",
+    ),
     _rule("cpr cpr-nummer cpr-nr cprnr", r"\d{6}[- ]?\d{4}", "dk.cpr"),
     _rule("henkilötunnus hetu sotu", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
     _rule("fødselsnummer fodselsnummer personnummer fnr d-nummer", r"\d{6}[ .-]?\d{5}", "no.fodselsnummer"),
@@ -290,11 +215,17 @@ NAMED = (
     _rule("emirates", r"784[ -]?\d{4}[ -]?\d{7}[ -]?\d", "ae.id"),
     _rule("身份证 身份證 resident_identity", r"\d{17}[\dX]", "cn.id"),
     _rule("thai บัตรประชาชน", r"\d{13}|\d-\d{4}-\d{5}-\d\d-\d", "th.pin"),
-    _rule("driving_licence driver_license drivers_license driver's_license driver's_licence driving_license", r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}", "any"),
+    _rule(
+        "driving_licence driver_license drivers_license driver's_license driver's_licence driving_license",
+        r"(?=(?:\w*\d){5})[A-Z0-9]{6,16}",
+        "any",
+    ),
 )
 
 
-_HINTED: dict[str, list[Named]] = {hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints}
+_HINTED: dict[str, list[Named]] = {
+    hint: [rule for rule in NAMED if hint in rule.hints] for rule in NAMED for hint in rule.hints
+}
 
 
 def _named(seen: Seen, rule: Named) -> Iterator[Span]:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from rlhf.data.pii_text import Seen, Span, last
 
 _REACH = 32
-_V4 = re.compile(r"(?<![\w.])(?<![=<>~^!]=)(?<![<>~^-])\d{1,3}(?:\.\d{1,3}){3}+(?!\w|\.\d|\.[a-z]{2,4}\b|-[a-z]|[+-]\w*[a-z])")
+_V4 = re.compile(
+    r"(?<![\w.])(?<![=<>~^!]=)(?<![<>~^-])\d{1,3}(?:\.\d{1,3}){3}+(?!\w|\.\d|\.[a-z]{2,4}\b|-[a-z]|[+-]\w*[a-z])"
+)
 _IP_WORDS = re.compile(
     r"\b(?:ips?|ipv4|addr(?:ess(?:es)?)?|host(?:name|s)?|servers?|ping(?:ed|ing)?|dns|gateway|subnet|router|login|logged|"
     r"clients?|connect(?:ed|ing|ion|ions)?|remote|from|traffic|whois|firewall|network|adresse|dirección|indirizzo)\b"
@@ -55,7 +57,11 @@ def _is_v4(match: re.Match[str], lower: str) -> bool:
     if _PRODUCT.search(text, max(0, start - 24), start) or _AFTER.match(lower, end):
         return False
     small = all(len(part) == 1 for part in match[0].split("."))
-    if small and _HEADING.search(text, max(0, start - 8), start) and re.match(r"\.?\s+[A-Z]", text[end : end + 8]):
+    if (
+        small
+        and _HEADING.search(text, max(0, start - 8), start)
+        and re.match(r"\.?\s+[A-Z]", text[end : end + 8])
+    ):
         return False
     return last(_IP_WORDS, lower, start, _REACH) >= last(_NOT_IP_WORDS, lower, start, _REACH)
 
@@ -73,5 +79,7 @@ def _is_v6(written: str) -> bool:
         return not (address.ipv4_mapped.is_loopback or address.ipv4_mapped.is_unspecified)
     if all(len(group) == 2 for group in groups):
         return False
-    routed = bool(re.match(r"[23][0-9a-f]{3}|fe[89ab][0-9a-f]|f[cd][0-9a-f]{2}|ff[0-9a-f]{2}|64:ff9b", written.lower()))
+    routed = bool(
+        re.match(r"[23][0-9a-f]{3}|fe[89ab][0-9a-f]|f[cd][0-9a-f]{2}|ff[0-9a-f]{2}|64:ff9b", written.lower())
+    )
     return routed or len(groups) >= 5 or (len(groups) >= 3 and any(len(group) == 4 for group in groups))

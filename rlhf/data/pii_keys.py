@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from rlhf.data.pii_text import Seen, Span, holds
 
@@ -41,14 +42,19 @@ _ODD = (  # a sign that must be there, and the form it belongs to
     ("hooks.slack.com", re.compile(r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/]{20,}")),
     ("/api/webhooks/", re.compile(r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{40,}")),
 )
+_LETTERS_ALONE = ("hf_", "k_live_", "k_test_", "npm_", "sk-")  # keys of which some have no digit
 _LONG = re.compile(r"[\w-]{16,}+")
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")
 _PEM_LENGTH = 20_000
 
 _DRAWN = re.compile(r"[A-Za-z0-9+/]{40,}+(?:==)?(?![\w=])")  # AWS secrets, Azure keys
-_CHANGES = 16  # between capitals, small letters and digits: 40 drawn characters have about 25, a path or a name few
-_LOGIN = re.compile(r"(?<![\w])[a-z][a-z0-9+.-]{1,20}://([^\s:@/\"'<>]{0,64}:[^\s@/\"'<>]{1,128})@[\w\[]", re.I)
+_CHANGES = (
+    16  # between capitals, small letters and digits: 40 drawn characters have about 25, a path or a name few
+)
+_LOGIN = re.compile(
+    r"(?<![\w])[a-z][a-z0-9+.-]{1,20}://([^\s:@/\"'<>]{0,64}:[^\s@/\"'<>]{1,128})@[\w\[]", re.I
+)
 
 _NAMED = re.compile(
     r"(?P<name>(?:api[ _-]?key|access[ _-]?key|account[ _-]?key|auth[ _-]?key|private[ _-]?key|encryption[ _-]?key|"
@@ -63,7 +69,10 @@ _HINTS = (
     "secret", "token", "passw", "pwd", "passphrase", "passcode", "credential", "authorization", "bearer",
     "contraseña", "mot de passe", "sharedaccess",
 )  # fmt: skip
-_LATER = re.compile(rf"(?:{_KEY.pattern}|secret|token|passwor[dt])[^\n]{{1,24}}?(?<![\w-])(?P<value>[A-Za-z0-9]{{24,64}})(?![\w-])", re.I)
+_LATER = re.compile(
+    rf"(?:{_KEY.pattern}|secret|token|passwor[dt])[^\n]{{1,24}}?(?<![\w-])(?P<value>[A-Za-z0-9]{{24,64}})(?![\w-])",
+    re.I,
+)
 _HASHES = re.compile(r"commit|hash|sha|md5|checksum|digest", re.I)
 _PLACEHOLDER = re.compile(
     r"your|example|placeholder|change.?me|dummy|redacted|insert|xxx|\*\*|\.\.\.|…|^[$%<{]|^process\.|^os\.|^env\b|getenv|"
@@ -76,7 +85,7 @@ _VERSION = re.compile(r"v?\d+(?:[.,:/-]\d+)*\w{0,3}")
 
 def keys(seen: Seen) -> Iterator[Span]:
     text = seen.text
-    drawn = seen.runs or "hf_" in text
+    drawn = seen.runs or holds(text, _LETTERS_ALONE)
     for long in _LONG.finditer(text) if drawn else ():
         for begin in _BEGINS.finditer(text, max(0, long.start() - 8), long.end()):
             match = _FORM.match(text, begin.start())
@@ -115,24 +124,33 @@ def private_keys(seen: Seen) -> Iterator[Span]:
 def _issued(key: str) -> bool:
     """Names in programs and style sheets may begin as a key does, but hold no drawn part."""
     parts = re.split(r"[-_.]", key)
-    return key.startswith("eyJ") or any(len(part) >= 10 and (re.search(r"\d", part) or _changes(part) >= 5) for part in parts)
+    return key.startswith(("eyJ", "hf_")) or any(
+        len(part) >= 10 and (re.search(r"\d", part) or _changes(part) >= 5) for part in parts
+    )
 
 
 def _is_drawn(match: re.Match[str]) -> bool:
     token = match[0]
     before = match.string[match.start() - 1 : match.start()]
-    if (len(token) != 40 and not (len(token) == 88 and token.endswith("=="))) or before in ("_", "=", ".", "-") and before:
+    if (len(token) != 40 and not (len(token) == 88 and token.endswith("=="))) or (
+        before in ("_", "=", ".", "-") and before
+    ):
         return False
     if not (re.search(r"[A-Z]", token) and re.search(r"[a-z]", token) and re.search(r"[\d+]", token)):
         return False
-    if re.search(r"(?:sha\d+|md5|base64|integrity)\W{1,3}$", match.string[max(0, match.start() - 16) : match.start()].lower()):
+    if re.search(
+        r"(?:sha\d+|md5|base64|integrity)\W{1,3}$",
+        match.string[max(0, match.start() - 16) : match.start()].lower(),
+    ):
         return False
     return _changes(token) >= _CHANGES
 
 
 def _changes(token: str) -> int:
-    kinds = ["d" if char.isdigit() else "u" if char.isupper() else "l" if char.islower() else "s" for char in token]
-    return sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
+    kinds = [
+        "d" if char.isdigit() else "u" if char.isupper() else "l" if char.islower() else "s" for char in token
+    ]
+    return sum(one != other for one, other in pairwise(kinds))
 
 
 def _is_secret(match: re.Match[str]) -> bool:
@@ -146,9 +164,12 @@ def _is_secret(match: re.Match[str]) -> bool:
     has_sign = bool(re.search(r"[^\w\s.-]", value))
     said = link in ("", "is", "was") and not match["open"]
     if said:  # in running text: only what nobody would say
-        return has_letter and (has_digit and len(value) >= 8 and not re.fullmatch(r"[A-Za-z]+[-_]?\d{1,4}", value)) or (
-            has_sign and has_digit
-        )
+        return (
+            has_letter
+            and (has_digit and len(value) >= 8 and not re.fullmatch(r"[A-Za-z]+[-_]?\d{1,4}", value))
+        ) or (has_sign and has_digit)
     if re.search(r"pass|pwd|contraseña|credential", match["name"].lower()):
-        return (has_letter and (has_digit or has_sign)) or (bool(match["open"]) and len(value) >= 8 and value.islower() is False)
+        return (has_letter and (has_digit or has_sign)) or (
+            bool(match["open"]) and len(value) >= 8 and value.islower() is False
+        )
     return has_letter and has_digit and len(value) >= 12 and _changes(value) >= 3

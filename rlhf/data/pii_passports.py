@@ -5,24 +5,44 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_ids import mrz_digit
+from rlhf.data.pii_id_checks import mrz_digit
 from rlhf.data.pii_text import Seen, Span, holds, names
 
 _WORDS = names(
     "passport passports passport's reisepass reisepasses reisepassnummer passnummer pass-nr passnr pass-nummer passeport pasaporte "
-    "passaporto passaporte paspoort paspoortnummer paszport paszportu pașaport útlevél passi pasaport pasaportu pasaporten passinumero "
+    "passaporto passaporte paspoort paspoortnummer paszport paszportu pașaport útlevél passi "
+    "pasaport pasaportu pasaporten passinumero "
     "паспорт паспорта загранпаспорт διαβατήριο"
 )
 _UNSPACED = ("护照", "護照", "パスポート", "旅券", "여권")
 _ANY = re.compile("|".join((_WORDS.pattern, *_UNSPACED)))
-_STEMS = ("passp", "reisepass", "passnu", "pass-n", "passnr", "passe", "pasap", "passa", "paspo", "paszp", "pașap", "passi", "útlev", "паспорт", "διαβατ")
+_STEMS = (
+    "passp",
+    "reisepass",
+    "passnu",
+    "pass-n",
+    "passnr",
+    "passe",
+    "pasap",
+    "passa",
+    "paspo",
+    "paszp",
+    "pașap",
+    "passi",
+    "útlev",
+    "паспорт",
+    "διαβατ",
+)
 _NUMBER = re.compile(
-    r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d){3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
+    r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d)"
+    r"{3})(?=\d*[A-Z])[A-Z0-9]{8,10}"
     r"|\d{2} ?\d{2} \d{6}|\d{2} \d{7}|\d{7,10})(?!\w|[.,/-]\d|-\w| ?%| \d{3})",
     re.I,
 )
 _REACH, _BACK = 44, 30
-_TWO = re.compile(r"(?<![A-Z0-9<])([A-Z0-9<]{9})(\d)[A-Z<]{3}(\d{6})(\d)[MFX<](\d{6})(\d)[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9<])")
+_TWO = re.compile(
+    r"(?<![A-Z0-9<])([A-Z0-9<]{9})(\d)[A-Z<]{3}(\d{6})(\d)[MFX<](\d{6})(\d)[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9<])"
+)
 _ONE = re.compile(r"(?<![A-Z0-9<])P[A-Z<][A-Z<]{3}[A-Z]+(?:<[A-Z]+){0,4}<<[A-Z<]{2,40}(?![A-Z0-9<])")
 _CARD = re.compile(r"(?<![A-Z0-9<])[IAC][A-Z<][A-Z<]{3}([A-Z0-9<]{9})(\d)[A-Z0-9<]{15}(?![A-Z0-9<])")
 _NOT_NUMBERS = re.compile(r"(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|[0-3]\d(?:0\d|1[0-2])(?:19|20)\d\d")  # days
@@ -39,7 +59,10 @@ def passports(seen: Seen) -> Iterator[Span]:
                     yield seen.span("passport", *match.span())
                 at = match.end()
             for match in _NUMBER.finditer(seen.text, max(0, word.start() - _BACK), word.start()):
-                if re.fullmatch(r"(?:,| \(| is| was| as| on|:|\s)*(?: my| your| his| her| their| our| the)?\s*", seen.lower[match.end() : word.start()]):
+                if re.fullmatch(
+                    r"(?:,| \(| is| was| as| on|:|\s)*(?: my| your| his| her| their| our| the)?\s*",
+                    seen.lower[match.end() : word.start()],
+                ):
                     yield seen.span("passport", *match.span())
 
 

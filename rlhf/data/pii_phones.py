@@ -14,7 +14,9 @@ from functools import cache
 from rlhf.data.pii_text import Seen, Span, digits_of, labelled_otherwise, last, names
 
 _GAP = r"(?:\)[ .\-/]?| ?\(| ?[-/] ?| ?[.·] ?| )?+"
-_INTERNATIONAL = re.compile(rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|(?<!\d )(?:00 ?|011[ -]?))[(]?[1-9](?:{_GAP}\d)*+")
+_INTERNATIONAL = re.compile(
+    rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|(?<!\d )(?:00 ?|011[ -]?))[(]?[1-9](?:{_GAP}\d)*+"
+)
 _NATIONAL = re.compile(rf"(?<![\w,$€£¥#+/@-])(?<!\d[.:])\(?\d(?:{_GAP}\d)*+")
 _EXTENSION = re.compile(
     r"[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.|wew\.?|доб\.?|;ext=|#)[ .:]{0,2}\d{1,6}(?!\w)"
@@ -32,7 +34,9 @@ _SAID = names(
     "هاتف جوال फ़ोन फोन मोबाइल"
 )
 _SAID_UNSPACED = re.compile(r"电话|手机|電話|手機|携帯|聯絡|联系|致电|전화|휴대폰|연락처|โทร|טלפון|נייד")
-_SAID_AFTER = re.compile(r"\s?[(\[,]?\s?(?:is my|\(?mobile|\(?cell|\(?home|\(?work|\(?office|\(?fax|\(?phone|\(?landline|to reach|to call)\b")
+_SAID_AFTER = re.compile(
+    r"\s?[(\[,]?\s?(?:is my|\(?mobile|\(?cell|\(?home|\(?work|\(?office|\(?fax|\(?phone|\(?landline|to reach|to call)\b"
+)
 _REACH = 48
 
 _DATE = re.compile(
@@ -43,12 +47,18 @@ _DATE = re.compile(
 _YEARS = re.compile(r"(?:(?:1[5-9]|20)\d\d[ /-]*)+")
 _DECIMALS = re.compile(r"\d+\.\d+|.*\d\.\d+ +\(?\d+\.\d.*|0\.\d.*|.*\b\d{1,2}\.\d\d ?- ?\d{1,2}\.\d\d\b.*")
 _DOTTED_QUAD = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_ISBN = re.compile(r"(?=(?:\D*\d){10}\D*$|(?:\D*\d){13}\D*$)(?:97[89][- ])?\d{1,5}[- ]\d{1,7}[- ]\d{1,6}[- ]\d")
+_ISBN = re.compile(
+    r"(?=(?:\D*\d){10}\D*$|(?:\D*\d){13}\D*$)(?:97[89][- ])?\d{1,5}[- ]\d{1,7}[- ]\d{1,6}[- ]\d"
+)
 _THOUSANDS = re.compile(r"\d{1,3}(?:([ .])000)+|\d{1,3}(?:[ .]\d{3})+")
 
-_NANP = re.compile(r"(?:1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?[2-9]\d\d[ .-]?\d{4}|[2-9]\d\d([ .-])[2-9]\d\d[ .-]\d{4}|[2-9]\d\d/[2-9]\d\d-\d{4})")
+_NANP = re.compile(
+    r"(?:1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?[2-9]\d\d[ .-]?\d{4}|[2-9]\d\d([ .-])[2-9]\d\d[ .-]\d{4}|[2-9]\d\d/[2-9]\d\d-\d{4})"
+)
 _NANP_SOME = re.compile(r"(?:1[ .-]?)?(?:\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|\d{3}([.-])\d{3}\1\d{4})")
-_AREA = re.compile(r"(?:[80][ -]?)?\((?!(?:1[89]|20)\d\d\))0?\d{1,5}\)[ .\-/]?\d{2,5}(?:[ .\-/]?\d{2,5}){0,3}")
+_AREA = re.compile(
+    r"(?:[80][ -]?)?\((?!(?:1[89]|20)\d\d\))0?\d{1,5}\)[ .\-/]?\d{2,5}(?:[ .\-/]?\d{2,5}){0,3}"
+)
 _TRUNK = re.compile(r"0\d{1,5}(?: ?[ /.-] ?\d{2,8}| \d){1,5}")
 _RUSSIAN = re.compile(r"8[ -]?\(?\d{3}\)?[ -]?\d{3}[ -]\d\d[ -]?\d\d")
 _SHAPED = (  # groups that one country alone writes so; its plan must know the number
@@ -61,7 +71,11 @@ _SHAPED = (  # groups that one country alone writes so; its plan must know the n
     (re.compile(r"\d\d \d{4} \d{4}"), "MX"),
     (re.compile(r"06 \d\d \d{3} \d{4}|06-?[237]0[- /]?\d{3}[- ]?\d{4}"), "HU"),
 )
-_PLAIN_TRUNK = (("GB", re.compile(r"07\d{9}|0[12]\d{9}")), ("FR", re.compile(r"0[1-9]\d{8}")), ("AU", re.compile(r"04\d{8}")))
+_PLAIN_TRUNK = (
+    ("GB", re.compile(r"07\d{9}|0[12]\d{9}")),
+    ("FR", re.compile(r"0[1-9]\d{8}")),
+    ("AU", re.compile(r"04\d{8}")),
+)
 
 
 def phones(seen: Seen) -> Iterator[Span]:
@@ -83,7 +97,9 @@ def _with_extension(lower: str, end: int) -> int:
 
 def _ends_well(seen: Seen, end: int) -> bool:
     """No letter, percent sign or further number hangs on to it."""
-    return not re.match(r"[^\W\d_]|_|[:@%]\w|[,.]\d|-[^\W_]", seen.text[end : end + 2]) or bool(_EXTENSION.match(seen.lower, end))
+    return not re.match(r"[^\W\d_]|_|[:@%]\w|[,.]\d|-[^\W_]", seen.text[end : end + 2]) or bool(
+        _EXTENSION.match(seen.lower, end)
+    )
 
 
 def _international(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
@@ -94,7 +110,9 @@ def _international(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]
     digits = digits_of(written)
     if not re.search(r"[+]", written[:3]):
         digits = digits[3:] if digits.startswith("011") and not written.startswith("00") else digits[2:]
-        if not _said(seen, start, start + len(written)) and (written.isdigit() or labelled_otherwise(seen.lower, start)):
+        if not _said(seen, start, start + len(written)) and (
+            written.isdigit() or labelled_otherwise(seen.lower, start)
+        ):
             return
     while len(digits) > 15 and " " in written:  # what follows is a number of its own
         written = written[: written.rindex(" ")]
@@ -105,7 +123,12 @@ def _international(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]
     if not (7 <= len(digits) <= 15) or not _ends_well(seen, end) or _DECIMALS.fullmatch(written.lstrip("+ ")):
         return
     code = _calling_code(digits)
-    if not code or (code == "1" and len(digits) != 11) or len(digits) - len(code) < 5 or digits.endswith("000000"):
+    if (
+        not code
+        or (code == "1" and len(digits) != 11)
+        or len(digits) - len(code) < 5
+        or digits.endswith("000000")
+    ):
         return
     if len(digits) < 9 and not _said(seen, start, end) and not re.search(r"[ ()-]", written[2:]):
         return
@@ -136,7 +159,7 @@ def _nationals(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if date:
         written, start = written[date.end() :], start + date.end()
     count = sum(map(str.isdigit, written))
-    if count < 7 or re.match(r"0[0-9]\.", written) and _DECIMALS.fullmatch(written):
+    if count < 7 or (re.match(r"0[0-9]\.", written) and _DECIMALS.fullmatch(written)):
         return
     said = _said(seen, start, start + len(written))
     if count <= 17 and _is_national(seen, written, start, said):
@@ -149,7 +172,9 @@ def _nationals(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
 
 
 _PART_FORMED = re.compile(r"(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}(?!\d)")
-_PART = re.compile(rf"{_PART_FORMED.pattern}|(?<![\d.-])\(?0\d{{1,4}}\)?(?:[ /-]\d{{2,8}}){{1,4}}(?!\d)|(?<![\d.-])\d{{7,11}}(?![\d.-])")
+_PART = re.compile(
+    rf"{_PART_FORMED.pattern}|(?<![\d.-])\(?0\d{{1,4}}\)?(?:[ /-]\d{{2,8}}){{1,4}}(?!\d)|(?<![\d.-])\d{{7,11}}(?![\d.-])"
+)
 
 
 def _said(seen: Seen, start: int, end: int) -> bool:
@@ -164,7 +189,8 @@ def _said(seen: Seen, start: int, end: int) -> bool:
 
 
 _LEADING = re.compile(
-    r"(?:[\s:.#(=-]|\b(?:me|us|him|her|them|number|no|nr|num|is|at|on|unter|au|al|my|it|to|this|please|am|op|på|das|ist|est|es|è)\b)*"
+    r"(?:[\s:.#(=-]|\b(?:me|us|him|her|them|number|no|nr|num|is|at|on|unter|au|al|my|it|to|this|"
+    r"please|am|op|på|das|ist|est|es|è)\b)*"
 )
 
 
@@ -179,7 +205,12 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
     if not _ends_well(seen, end) or number.count("(") != number.count(")"):
         return False
     digits = digits_of(number)
-    if _DATE.match(number) or _YEARS.fullmatch(number) or _DOTTED_QUAD.fullmatch(number) or _DECIMALS.fullmatch(number):
+    if (
+        _DATE.match(number)
+        or _YEARS.fullmatch(number)
+        or _DOTTED_QUAD.fullmatch(number)
+        or _DECIMALS.fullmatch(number)
+    ):
         return False
     groups = re.findall(r"\d+", number)
     if sum(len(group) == 1 for group in groups) >= 3 or len(set(digits)) < 3 - said:
@@ -188,7 +219,11 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
         if number.isdigit() and len(number) < 9 and not _asked(seen, start):
             return False
         counted = len(digits) < 9 and (_THOUSANDS.fullmatch(number) or number.endswith("000"))
-        return len(digits) <= 15 and not counted and not (len(groups) > 1 and all(group.endswith("000") for group in groups))
+        return (
+            len(digits) <= 15
+            and not counted
+            and not (len(groups) > 1 and all(group.endswith("000") for group in groups))
+        )
     if len(digits) == 10 and re.match(r" ?(?:x|ext)", seen.lower[end : end + 4]):
         return True
     if not 8 <= len(digits) <= 12 + (digits[0] == "0") or labelled_otherwise(seen.lower, start):
@@ -213,7 +248,10 @@ def _other_form(number: str, groups: list[str]) -> bool:
     """Groups with a leading 0 that are something else: a ZIP+4, a day and a serial number, a drawing, a bank account."""
     lengths = [len(group) for group in groups]
     pairs = len(groups) >= 4 and set(lengths) == {2} and groups == sorted(groups)
-    return pairs or lengths in ([5, 4], [6, 4], [6, 5], [4, 4, 2], [5, 3, 2], [5, 4, 2], [3, 7, 2], [4, 4]) and "-" in number
+    return pairs or (
+        lengths in ([5, 4], [6, 4], [6, 5], [4, 4, 2], [5, 3, 2], [5, 4, 2], [3, 7, 2], [4, 4])
+        and "-" in number
+    )
 
 
 def _is_isbn(digits: str) -> bool:

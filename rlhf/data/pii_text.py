@@ -90,6 +90,10 @@ def look(text: str) -> Seen:
     return Seen(text, text.lower(), gone)
 
 
+def words_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def holds(text: str, hints: Iterable[str]) -> bool:
     """Whether one of the hints is in the text: quicker than a pattern of them all."""
     for hint in hints:  # noqa: SIM110, a generator would take twice as long
@@ -104,7 +108,9 @@ def digits_of(written: str) -> str:
 
 def names(words: str) -> re.Pattern[str]:
     """A pattern for any of the words, which blanks part; "_" in a word stands for blanks or a hyphen."""
-    spelled = (re.escape(word).replace("_", r"[\s-]{1,3}") for word in sorted(words.split(), key=len, reverse=True))
+    spelled = (
+        re.escape(word).replace("_", r"[\s-]{1,3}") for word in sorted(words.split(), key=len, reverse=True)
+    )
     return re.compile(rf"(?<![^\W\d_])(?:{'|'.join(spelled)})(?![^\W\d_])")
 
 
@@ -132,7 +138,7 @@ def apart(spans: Iterable[tuple[int, Span]]) -> list[Span]:
 _LABELS = (
     "isbn issn doi order invoice ticket tracking case version ver ref reference part sku model serial account acct item "
     "product article barcode ean upc gtin asin patent receipt confirmation booking reservation transaction parcel shipment "
-    "lot batch policy claim member membership policy patient mrn imei meid vin epoch timestamp build commit job issue bug "
+    "lot batch ordinance resolution decree regulation policy claim member membership policy patient mrn imei meid vin epoch timestamp build commit job issue bug "
     "error route flight train bus catalog catalogue code pin plate permit registration reg docket file record row "
     "bestellnummer bestellung rechnungsnummer rechnung auftrag auftragsnummer sendungsnummer artikelnummer kundennummer "
     "nhs sin tfn bsn nif dni pesel cpf ssn tin ein vat abn acn npi iban bic swift routing utr aadhaar "

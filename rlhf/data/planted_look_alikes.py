@@ -36,18 +36,46 @@ def _failing_card(rng: Random) -> str:
 
 def _version(rng: Random) -> str:
     parts = [str(rng.randrange(30)) for _ in range(rng.randrange(3, 5))]
-    return rng.choice(("version {}", "v{}", "release {}", "pip install pandas=={}", "firmware {}")).format(".".join(parts))
+    return rng.choice(("version {}", "v{}", "release {}", "pip install pandas=={}", "firmware {}")).format(
+        ".".join(parts)
+    )
 
 
 def _time(rng: Random) -> str:
     day = f"{rng.randrange(1990, 2026)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
     clock = f"{rng.randrange(24):02d}:{rng.randrange(60):02d}:{rng.randrange(60):02d}"
-    return rng.choice((day, f"{day} {clock}", f"{day}T{clock}Z", ".".join(reversed(day.split("-"))), f"from {clock} to {clock}"))
+    return rng.choice(
+        (
+            day,
+            f"{day} {clock}",
+            f"{day}T{clock}Z",
+            ".".join(reversed(day.split("-"))),
+            f"from {clock} to {clock}",
+        )
+    )
 
 
 def _order(rng: Random) -> str:
-    name = rng.choice(("order number", "order #", "invoice", "ticket", "tracking number", "part no.", "case", "serial number"))
-    form = rng.choice((_digits(rng, 8), _digits(rng, 12), f"{_digits(rng, 3)}-{_digits(rng, 7)}-{_digits(rng, 7)}", f"{_digits(rng, 3)}-{_digits(rng, 3)}-{_digits(rng, 4)}"))
+    name = rng.choice(
+        (
+            "order number",
+            "order #",
+            "invoice",
+            "ticket",
+            "tracking number",
+            "part no.",
+            "case",
+            "serial number",
+        )
+    )
+    form = rng.choice(
+        (
+            _digits(rng, 8),
+            _digits(rng, 12),
+            f"{_digits(rng, 3)}-{_digits(rng, 7)}-{_digits(rng, 7)}",
+            f"{_digits(rng, 3)}-{_digits(rng, 3)}-{_digits(rng, 4)}",
+        )
+    )
     return f"{name} {form}"
 
 
@@ -123,7 +151,16 @@ def _street_like(rng: Random) -> str:
 def _hash(rng: Random) -> str:
     drawn = uuid.UUID(int=rng.getrandbits(128), version=4)
     colour = _hex(rng, 6)
-    return rng.choice((f"commit {_hex(rng, 40)}", f"sha256 {_hex(rng, 64)}", str(drawn), f"#{colour}", f"md5 {_hex(rng, 32)}", ":".join(_hex(rng, 2) for _ in range(6))))
+    return rng.choice(
+        (
+            f"commit {_hex(rng, 40)}",
+            f"sha256 {_hex(rng, 64)}",
+            str(drawn),
+            f"#{colour}",
+            f"md5 {_hex(rng, 32)}",
+            ":".join(_hex(rng, 2) for _ in range(6)),
+        )
+    )
 
 
 def _local_ip(rng: Random) -> str:

@@ -8,14 +8,14 @@ of the finder (rlhf.data.pii), so that the count says something.
 from __future__ import annotations
 
 import random
-import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from stdnum import get_cc_module, luhn, verhoeff
+from stdnum import luhn
 
 from rlhf.data.pii_text import Span
 from rlhf.data.planted_addresses import address
+from rlhf.data.planted_ids import digits, groups, letters, national_id
 from rlhf.data.planted_look_alikes import LOOK_ALIKES
 from rlhf.data.planted_secrets import secret
 
@@ -73,7 +73,10 @@ def score(texts: Sequence[Case], find: Callable[[str], Iterable[Span]]) -> dict[
         }
         for kind in KINDS
     }
-    report["look_alikes"] = {"planted": float(look_alikes), "flagged": wrong / look_alikes if look_alikes else 0.0}
+    report["look_alikes"] = {
+        "planted": float(look_alikes),
+        "flagged": wrong / look_alikes if look_alikes else 0.0,
+    }
     return report
 
 
@@ -97,7 +100,13 @@ _NAMED = (
     "Fill in the form. {name} {}. Thank you",
     "The clerk asked for the {name} and I said {}.",
 )
-_PLAIN = ("What does {} mean here?", "Explain {} to a new colleague.", "Why does the log say {} again and again?", "{}", "Note: {}.")
+_PLAIN = (
+    "What does {} mean here?",
+    "Explain {} to a new colleague.",
+    "Why does the log say {} again and again?",
+    "{}",
+    "Note: {}.",
+)
 
 
 def _planted(rng: Random, kind: str, item: str, name: str) -> Case:
@@ -107,84 +116,106 @@ def _planted(rng: Random, kind: str, item: str, name: str) -> Case:
     return Case(before + item + after, (Span(kind, len(before), len(before) + len(item)),), kind)
 
 
-def _digits(rng: Random, count: int) -> str:
-    return "".join(rng.choice(string.digits) for _ in range(count))
-
-
-def _letters(rng: Random, count: int) -> str:
-    return "".join(rng.choice(string.ascii_uppercase) for _ in range(count))
-
-
-def _groups(text: str, sizes: Sequence[int], joint: str) -> str:
-    parts, at = [], 0
-    for size in sizes:
-        parts.append(text[at : at + size])
-        at += size
-    return joint.join(part for part in (*parts, text[at:]) if part)
-
-
-_USERS = "jane.doe m.okafor priya_n lars-erik tomasz.w k.tanaka01 amelie+news o.brien xu_li99 Nora.Haugen r2d2fan josé.pérez søren петр 李雷".split()
+_USERS = (
+    "jane.doe m.okafor priya_n lars-erik tomasz.w k.tanaka01 amelie+news o.brien xu_li99 "
+    "Nora.Haugen r2d2fan josé.pérez søren петр 李雷"
+)
 _HOSTS = (
-    "fernhollow-mail.org bluegatepost.net tallpinemail.com riversend.co.uk kornfeldpost.de courrielvert.fr correoazul.es postadelsole.it "
-    "waterlelie.nl mail.quarrystone.io inbox.lanternlake.app grünepost.de почта.рф 郵便.jp smallharbour.museum northmail.com.au".split()
+    "fernhollow-mail.org bluegatepost.net tallpinemail.com riversend.co.uk kornfeldpost.de "
+    "courrielvert.fr correoazul.es postadelsole.it waterlelie.nl mail.quarrystone.io "
+    "inbox.lanternlake.app grünepost.de почта.рф 郵便.jp smallharbour.museum northmail.com.au"
 )
 
 
 def _email(rng: Random) -> tuple[str, str]:
-    user, host = rng.choice(_USERS), rng.choice(_HOSTS)
+    user, host = rng.choice(_USERS.split()), rng.choice(_HOSTS.split())
     plain = f"{user}@{host}"
     way = rng.randrange(9)
     if way < 4:
-        return (plain, plain.upper(), f"mailto:{plain}", plain.replace("@", "＠"))[way].removeprefix("mailto:"), ""
+        return (plain, plain.upper(), f"mailto:{plain}", plain.replace("@", "＠"))[way].removeprefix(
+            "mailto:"
+        ), ""
     if not host.isascii() or not user.isascii():
         return plain, ""
-    at, dot = rng.choice(((" (at) ", " (dot) "), (" [at] ", " [dot] "), (" at ", " dot "), (" AT ", " DOT "), ("(at)", "."), ("[at]", "[.]"), (" {at} ", " {dot} ")))
+    at, dot = rng.choice(
+        (
+            (" (at) ", " (dot) "),
+            (" [at] ", " [dot] "),
+            (" at ", " dot "),
+            (" AT ", " DOT "),
+            ("(at)", "."),
+            ("[at]", "[.]"),
+            (" {at} ", " {dot} "),
+        )
+    )
     return user.replace(".", "_") + at + host.replace(".", dot), ""
 
 
-_REGIONS = "US CA GB IE AU NZ DE AT CH FR BE NL ES PT IT SE NO DK FI PL CZ HU RO GR TR RU UA IN PK SG HK JP KR CN BR MX AR CO CL ZA NG KE EG AE IL".split()
+_REGIONS = (
+    "US CA GB IE AU NZ DE AT CH FR BE NL ES PT IT SE NO DK FI PL CZ HU RO GR TR RU UA IN PK SG "
+    "HK JP KR CN BR MX AR CO CL ZA NG KE EG AE IL"
+)
 
 
 def _phone(rng: Random) -> tuple[str, str]:
     import phonenumbers as pn
 
-    region = rng.choice(_REGIONS)
+    region = rng.choice(_REGIONS.split())
     kind = rng.choice((pn.PhoneNumberType.MOBILE, pn.PhoneNumberType.FIXED_LINE))
     example = number = pn.example_number_for_type(region, kind)
+    assert example and number and example.national_number
     for _ in range(20):  # another number of the same plan, where the plan has one so near
         other = pn.PhoneNumber(country_code=example.country_code)
         other.national_number = example.national_number // 10**4 * 10**4 + rng.randrange(10**4)
         if pn.is_valid_number(other):
             number = other
             break
-    form = rng.choice((pn.PhoneNumberFormat.INTERNATIONAL, pn.PhoneNumberFormat.E164, pn.PhoneNumberFormat.NATIONAL))
+    form = rng.choice(
+        (pn.PhoneNumberFormat.INTERNATIONAL, pn.PhoneNumberFormat.E164, pn.PhoneNumberFormat.NATIONAL)
+    )
     written = pn.format_number(number, form)
     if form == pn.PhoneNumberFormat.INTERNATIONAL:
         joint = rng.choice((" ", " ", "-", ".", "\u00a0", "\u2011"))
         written = written.replace(" ", joint)
         if rng.randrange(6) == 0:
-            written += rng.choice((" ext. ", " x", " ext ")) + _digits(rng, 3)
+            written += rng.choice((" ext. ", " x", " ext ")) + digits(rng, 3)
         if rng.randrange(6) == 0:
             written = "00" + written[1:]
     named = form == pn.PhoneNumberFormat.NATIONAL
-    return written, rng.choice(("phone number", "mobile number", "telephone number", "phone", "fax")) if named else ""
+    return written, rng.choice(
+        ("phone number", "mobile number", "telephone number", "phone", "fax")
+    ) if named else ""
 
 
-_CARDS = (("4", 16), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16), ("65", 16), ("36", 14), ("3530", 16), ("6221", 16), ("5018", 16), ("2200", 16))
+_CARDS = (
+    ("4", 16),
+    ("51", 16),
+    ("2221", 16),
+    ("34", 15),
+    ("37", 15),
+    ("6011", 16),
+    ("65", 16),
+    ("36", 14),
+    ("3530", 16),
+    ("6221", 16),
+    ("5018", 16),
+    ("2200", 16),
+)
 
 
 def _card(rng: Random) -> tuple[str, str]:
     prefix, length = rng.choice(_CARDS)
-    body = prefix + _digits(rng, length - 1 - len(prefix))
+    body = prefix + digits(rng, length - 1 - len(prefix))
     number = body + luhn.calc_check_digit(body)
     sizes = {16: (4, 4, 4), 15: (4, 6), 14: (4, 6)}[length]
-    return rng.choice((number, _groups(number, sizes, " "), _groups(number, sizes, "-"))), ""
+    return rng.choice((number, groups(number, sizes, " "), groups(number, sizes, "-"))), ""
 
 
 _BANKS = (
-    ("DE", "n18"), ("GB", "a4n14"), ("FR", "n23"), ("ES", "n20"), ("IT", "a1n22"), ("NL", "a4n10"), ("BE", "n12"), ("CH", "n17"), ("AT", "n16"), ("PL", "n24"),
-    ("SE", "n20"), ("NO", "n11"), ("DK", "n14"), ("FI", "n14"), ("PT", "n21"), ("IE", "a4n14"), ("CZ", "n20"), ("GR", "n23"), ("RO", "a4n16"), ("TR", "n22"),
-    ("AE", "n19"), ("SA", "n20"), ("BR", "n23a1n1"), ("MT", "a4n23"), ("LU", "n16"), ("HU", "n24"),
+    ("DE", "n18"), ("GB", "a4n14"), ("FR", "n23"), ("ES", "n20"), ("IT", "a1n22"), ("NL", "a4n10"), ("BE", "n12"),
+    ("CH", "n17"), ("AT", "n16"), ("PL", "n24"), ("SE", "n20"), ("NO", "n11"), ("DK", "n14"), ("FI", "n14"),
+    ("PT", "n21"), ("IE", "a4n14"), ("CZ", "n20"), ("GR", "n23"), ("RO", "a4n16"), ("TR", "n22"), ("AE", "n19"),
+    ("SA", "n20"), ("BR", "n23a1n1"), ("MT", "a4n23"), ("LU", "n16"), ("HU", "n24"),
 )  # fmt: skip
 
 
@@ -192,7 +223,7 @@ def _iban(rng: Random) -> tuple[str, str]:
     country, form = rng.choice(_BANKS)
     account = ""
     for part in form.replace("a", " a").replace("n", " n").split():
-        account += (_letters if part[0] == "a" else _digits)(rng, int(part[1:]))
+        account += (letters if part[0] == "a" else digits)(rng, int(part[1:]))
     spelled = "".join(str(int(char, 36)) for char in account + country + "00")
     iban = f"{country}{98 - int(spelled) % 97:02d}{account}"
     spaced = " ".join(iban[at : at + 4] for at in range(0, len(iban), 4))
@@ -206,86 +237,36 @@ def _ssn(rng: Random) -> tuple[str, str]:
             break
     way = rng.randrange(4)
     joint = ("-", "-", " ", "")[way]
-    return f"{area:03d}{joint}{group:02d}{joint}{serial:04d}", rng.choice(("SSN", "social security number")) if way > 1 or rng.random() < 0.3 else ""
-
-
-def _drawn(rng: Random, module: str, body: Callable[[], str]) -> str:
-    """A number that the country's check takes: bodies are drawn until one does."""
-    country, kind = module.split(".")
-    is_valid = get_cc_module(country, kind).is_valid
-    while not is_valid(number := body()):
-        pass
-    return number
-
-
-def _day(rng: Random, order: str) -> str:
-    parts = {"d": f"{rng.randrange(1, 29):02d}", "m": f"{rng.randrange(1, 13):02d}", "y": f"{rng.randrange(40, 100):02d}"}
-    return "".join(parts[part] for part in order)
-
-
-def _national_id(rng: Random) -> tuple[str, str]:
-    name, module, body = rng.choice(_IDS)
-    if module == "aadhaar":
-        first = rng.choice("23456789") + _digits(rng, 10)
-        number = first + verhoeff.calc_check_digit(first)
-        return _groups(number, (4, 4), rng.choice((" ", ""))), name
-    if module == "dni":
-        number = _digits(rng, 8)
-        return number + rng.choice(("", "-")) + "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23], name
-    if module == "nino":
-        number = rng.choice(("AB", "CE", "JG", "LX", "SK", "WM")) + _digits(rng, 6) + rng.choice("ABCD")
-        return rng.choice((number, _groups(number, (2, 2, 2, 2), " "))), name
-    return _drawn(rng, module, lambda: body(rng)), name
-
-
-_IDS: tuple[tuple[str, str, Callable[[Random], str]], ...] = (
-    ("", "nino", str),
-    ("NHS number", "gb.nhs", lambda rng: _groups(_digits(rng, 10), (3, 3), rng.choice((" ", "")))),
-    ("Steuer-ID", "de.idnr", lambda rng: _groups("".join(rng.sample("123456789", 9)) + _digits(rng, 2), (2, 3, 3), rng.choice((" ", "")))),
-    ("", "fr.nir", lambda rng: f"{rng.choice('12')} {_day(rng, 'y')} {_day(rng, 'm')} {rng.randrange(10, 90)} {_digits(rng, 3)} {_digits(rng, 3)} {_digits(rng, 2)}"),
-    ("", "dni", str),
-    ("", "es.nie", lambda rng: rng.choice("XYZ") + _digits(rng, 7) + _letters(rng, 1)),
-    ("", "it.codicefiscale", lambda rng: _letters(rng, 6) + _day(rng, "y") + rng.choice("ABCDEHLMPRST") + _day(rng, "d") + "H501" + _letters(rng, 1)),
-    ("BSN", "nl.bsn", lambda rng: _digits(rng, 9)),
-    ("PESEL", "pl.pesel", lambda rng: _day(rng, "ymd") + _digits(rng, 5)),
-    ("", "be.nn", lambda rng: f"{_day(rng, 'y')}.{_day(rng, 'm')}.{_day(rng, 'd')}-{_digits(rng, 3)}.{_digits(rng, 2)}"),
-    ("", "se.personnummer", lambda rng: _day(rng, "ymd") + "-" + _digits(rng, 4)),
-    ("CPR", "dk.cpr", lambda rng: _day(rng, "dmy") + rng.choice(("-", "")) + rng.choice("0123") + _digits(rng, 3)),
-    ("", "fi.hetu", lambda rng: _day(rng, "dmy") + "-" + _digits(rng, 3) + rng.choice("0123456789ABCDEFHJKLMNPRSTUVWXY")),
-    ("fødselsnummer", "no.fodselsnummer", lambda rng: _day(rng, "dmy") + _digits(rng, 5)),
-    ("", "ch.ssn", lambda rng: f"756.{_digits(rng, 4)}.{_digits(rng, 4)}.{_digits(rng, 2)}"),
-    ("NIF", "pt.nif", lambda rng: rng.choice("123") + _digits(rng, 8)),
-    ("", "br.cpf", lambda rng: f"{_digits(rng, 3)}.{_digits(rng, 3)}.{_digits(rng, 3)}-{_digits(rng, 2)}"),
-    ("CPF", "br.cpf", lambda rng: _digits(rng, 11)),
-    ("Aadhaar number", "aadhaar", str),
-    ("PAN", "in.pan", lambda rng: _letters(rng, 3) + "P" + _letters(rng, 1) + _digits(rng, 4) + _letters(rng, 1)),
-    ("SIN", "ca.sin", lambda rng: _groups(rng.choice("1234567") + _digits(rng, 8), (3, 3), rng.choice((" ", "-")))),
-    ("tax file number", "au.tfn", lambda rng: _groups(_digits(rng, 9), (3, 3), rng.choice((" ", "")))),
-    ("", "cn.ric", lambda rng: rng.choice(("110105", "310101", "440305")) + "19" + _day(rng, "ymd") + _digits(rng, 3) + rng.choice("0123456789X")),
-    ("", "kr.rrn", lambda rng: _day(rng, "ymd") + "-" + rng.choice("12") + _digits(rng, 6)),
-    ("individual number", "jp.in_", lambda rng: _groups(_digits(rng, 12), (4, 4), " ")),
-    ("", "za.idnr", lambda rng: _day(rng, "ymd") + _digits(rng, 4) + "08" + _digits(rng, 1)),
-    ("", "cz.rc", lambda rng: _day(rng, "ymd") + "/" + _digits(rng, 4)),
-    ("", "cl.rut", lambda rng: f"{rng.randrange(5, 25)}.{_digits(rng, 3)}.{_digits(rng, 3)}-{rng.choice('0123456789K')}"),
-    ("T.C. Kimlik", "tr.tckimlik", lambda rng: rng.choice("123456789") + _digits(rng, 10)),
-    ("CNP", "ro.cnp", lambda rng: rng.choice("12") + _day(rng, "ymd") + "40" + _digits(rng, 4)),
-)  # fmt: skip
+    return f"{area:03d}{joint}{group:02d}{joint}{serial:04d}", rng.choice(
+        ("SSN", "social security number")
+    ) if way > 1 or rng.random() < 0.3 else ""
 
 
 def _passport(rng: Random) -> tuple[str, str]:
     number = rng.choice(
         (
-            _digits(rng, 9),
-            _letters(rng, 1) + _digits(rng, 8),
-            _letters(rng, 2) + _digits(rng, 7),
-            _letters(rng, 1) + _digits(rng, 7),
-            _digits(rng, 2) + _letters(rng, 2) + _digits(rng, 5),
-            "C" + _digits(rng, 2) + "X" + _digits(rng, 5),
-            _letters(rng, 3) + _digits(rng, 6),
-            _letters(rng, 2) + _digits(rng, 6),
+            digits(rng, 9),
+            letters(rng, 1) + digits(rng, 8),
+            letters(rng, 2) + digits(rng, 7),
+            letters(rng, 1) + digits(rng, 7),
+            digits(rng, 2) + letters(rng, 2) + digits(rng, 5),
+            "C" + digits(rng, 2) + "X" + digits(rng, 5),
+            letters(rng, 3) + digits(rng, 6),
+            letters(rng, 2) + digits(rng, 6),
         )
     )
-    return number, rng.choice(("passport number", "passport", "passport no.", "Reisepass", "passeport", "pasaporte", "passaporto", "US passport"))
+    return number, rng.choice(
+        (
+            "passport number",
+            "passport",
+            "passport no.",
+            "Reisepass",
+            "passeport",
+            "pasaporte",
+            "passaporto",
+            "US passport",
+        )
+    )
 
 
 def _ip(rng: Random) -> tuple[str, str]:
@@ -299,7 +280,10 @@ def _ip(rng: Random) -> tuple[str, str]:
         return ":".join(groups), ""
     if way == 4:
         return ":".join(groups[:3]) + "::" + ":".join(groups[3:5]), ""
-    return f"::ffff:{rng.randrange(11, 100)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}", ""
+    return (
+        f"::ffff:{rng.randrange(11, 100)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+        "",
+    )
 
 
 KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
@@ -308,7 +292,7 @@ KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
     "card": _card,
     "iban": _iban,
     "ssn": _ssn,
-    "national_id": _national_id,
+    "national_id": national_id,
     "passport": _passport,
     "ip": _ip,
     "api_key": secret,

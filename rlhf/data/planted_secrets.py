@@ -43,7 +43,11 @@ def _token(rng: random.Random) -> str:
 
 
 def _web_token(rng: random.Random) -> str:
-    parts = (b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"%s"}' % _of(rng, string.digits, 10).encode(), _of(rng, _MIXED, 32).encode())
+    parts = (
+        b'{"alg":"HS256","typ":"JWT"}',
+        b'{"sub":"%s"}' % _of(rng, string.digits, 10).encode(),
+        _of(rng, _MIXED, 32).encode(),
+    )
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
@@ -55,5 +59,9 @@ def secret(rng: random.Random) -> tuple[str, str]:
     if way == 3:
         return _web_token(rng), ""
     if way == 4:
-        return _of(rng, _MIXED + "/+", 40), rng.choice(("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", "AWS secret access key"))
-    return _of(rng, _HEX, 32), rng.choice(("API_KEY", "api_key", "access token", "client_secret", "SECRET_TOKEN", "api-key"))
+        return _of(rng, _MIXED + "/+", 40), rng.choice(
+            ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", "AWS secret access key")
+        )
+    return _of(rng, _HEX, 32), rng.choice(
+        ("API_KEY", "api_key", "access token", "client_secret", "SECRET_TOKEN", "api-key")
+    )

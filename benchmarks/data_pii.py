@@ -1,0 +1,138 @@
+"""Personal data: ours against Presidio without NER, on texts in which it is planted at known places.
+
+    python -m benchmarks.data_pii [--quick] [--peer .venv-presidio/bin/python] --json
+
+Both read the same texts, each in a process of its own, and take turns. The ratio is of rows a CPU second on rows that
+hold personal data; recall and precision are counted on those and on as many look-alikes. Presidio has an environment of its own:
+python -m venv .venv-presidio && .venv-presidio/bin/pip install --no-deps -r benchmarks/peers/presidio-2.2.366.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rlhf.data.pii import Span, find
+from rlhf.data.planted_pii import Case, cases, score
+
+PEER = ".venv-presidio/bin/python"
+SEED = 20_260
+
+
+def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
+    """pii_rows_per_second, pii (recall and precision by kind); with a peer also pii_vs_presidio and pii_presidio."""
+    made = cases(SEED, 1_200 if quick else 6_000)
+    dense = [case.text for case in made if case.spans]
+    python = peer or (PEER if Path(PEER).exists() else None)
+    rates: dict[str, list[float]] = {"ours": [], "presidio": []}
+    workers = {"ours": _start([sys.executable, "-m", "benchmarks.data_pii", "--worker"])}
+    if python:
+        workers["presidio"] = _start([python, "-m", "benchmarks.peers.presidio_pii"])
+    for turn in range(1 + (3 if quick else 5)):
+        for name, process in workers.items():
+            seconds = _one(process, dense)["seconds"]
+            if turn:  # the first warms up
+                rates[name].append(len(dense) / seconds)
+    report: dict[str, Any] = {
+        "pii_rows": len(dense),
+        "pii_rows_per_second": statistics.median(rates["ours"]),
+        "pii": _scored(made, workers["ours"]),
+    }
+    if python:
+        report["pii_presidio_rows_per_second"] = statistics.median(rates["presidio"])
+        report["pii_vs_presidio"] = statistics.median(
+            mine / theirs for mine, theirs in zip(rates["ours"], rates["presidio"], strict=True)
+        )
+        report["pii_presidio"] = _scored(made, workers["presidio"])
+    for process in workers.values():
+        assert process.stdin
+        process.stdin.close()
+        process.wait(timeout=60)
+    return report
+
+
+def _scored(made: list[Case], process: subprocess.Popen[str]) -> dict[str, dict[str, float]]:
+    found = _one(process, [case.text for case in made])["spans"]
+    spans = {case.text: [Span(*hit) for hit in hits] for case, hits in zip(made, found, strict=True)}
+    return score(made, spans.__getitem__)
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _one(process: subprocess.Popen[str], texts: list[str]) -> dict[str, Any]:
+    assert process.stdin and process.stdout
+    process.stdin.write(json.dumps(texts) + "\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"a worker ended; run it by hand to see why: {process.args}")
+    return json.loads(line)
+
+
+def work() -> None:
+    """Ours: the texts of each line on standard input, a JSON line each, as the peer writes them."""
+    for line in sys.stdin:
+        texts = json.loads(line)
+        start = time.process_time()
+        found = [find(text) for text in texts]
+        seconds = time.process_time() - start
+        spans = [[[span.kind, span.start, span.end] for span in hits] for hits in found]
+        print(json.dumps({"seconds": seconds, "spans": spans}), flush=True)
+
+
+def table(report: dict[str, Any]) -> str:
+    lines = [
+        f"ours {report['pii_rows_per_second']:,.0f} rows a CPU second on {report['pii_rows']:,} dense rows"
+    ]
+    if "pii_presidio" in report:
+        lines[0] += (
+            f", Presidio {report['pii_presidio_rows_per_second']:,.0f}: {report['pii_vs_presidio']:.1f} times"
+        )
+    lines.append(f"{'':<14}{'planted':>8}{'recall':>9}{'precision':>11}    Presidio: recall, precision")
+    theirs = report.get("pii_presidio", {})
+    for kind, figures in report["pii"].items():
+        if kind == "look_alikes":
+            other = f"{theirs[kind]['flagged']:>14.4f}" if theirs else ""
+            lines.append(f"{kind:<14}{figures['planted']:>8.0f}  flagged {figures['flagged']:.4f}  {other}")
+            continue
+        other = f"{theirs[kind]['recall']:>14.4f}{theirs[kind]['precision']:>11.4f}" if theirs else ""
+        lines.append(
+            f"{kind:<14}{figures['planted']:>8.0f}{figures['recall']:>9.4f}{figures['precision']:>11.4f}{other}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer", help=f"python of Presidio's environment (default: {PEER}, if it is there)")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the rows, fewer turns")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work()
+        return
+    report = measure(options.quick, options.peer)
+    print(table(report))
+    if options.json:
+        print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
