@@ -28,7 +28,7 @@ _ENGLISH_OPENINGS = (  # no other language's prompts begin with them
     "summarise rewrite write the this these those there it's i'm i've what's who's how's where's please list give "
     "make"
 )
-_OPENINGS = "is are was were will do can has have had am describe define my in on for if"
+_OPENINGS = "is are was were will do can has have had am describe define if"
 _ENGLISH_ENDINGS = ("'s", "ful", "ness", "ght", "ously", "wn", "sh")
 
 
@@ -106,7 +106,7 @@ def _decide(
         return first if other >= SURE else code or first
     if away >= home + 1:
         return first if other >= SURE_OF_FEW and allowed <= 1 - SURE_OF_FEW else None
-    return first if home <= 1 and other >= SURE_WITHOUT_WORDS and allowed <= 0.1 else None
+    return first if home == 0 and other >= SURE_WITHOUT_WORDS and allowed <= 0.1 else None
 
 
 def _english(words: list[str], english: frozenset[str]) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import xxhash
 
 from rlhf.data.fold import fold
-from rlhf.data.near_words import NearTexts
+from rlhf.data.near_words import LIGHT, NearTexts
 from rlhf.data.words import ended_words, squeezed, words
 
 RUN = 8  # words
@@ -29,6 +29,7 @@ PARTLY = 0.5  # share of a held-out text's runs that may not recur in a training
 ANYWHERE, TO_AN_END, SHORTEST = 6, 4, 2  # words of a held-out text that counts as contained
 _MEANT = 12  # letters of a held-out text of fewer words than TO_AN_END that counts as contained
 _PASSAGE = 24  # runs in a row, or nearly: no frame around a question is as long
+_LOST = 0.15  # share of a short held-out text's content words that a training text with half of it may lack
 _CROWD = 16  # texts that an anchor may lead to; more share a frame
 _OWN_RUNS = 4  # that no other held-out text has, and that must recur
 _FEW = 4  # texts that share a passage rather than a frame
@@ -165,6 +166,10 @@ class HeldOut:
             if np.count_nonzero(among == 1) < _OWN_RUNS:
                 return False
             if (1 / among**2).sum() < PARTLY * (1 / sharers**2).sum():
+                return False
+        if len(self._words[at]) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
+            content = set(self._words[at]) - LIGHT
+            if len(content.difference(every)) > _LOST * len(content):
                 return False
         return not _are_two_examples(self._words[at], every)
 

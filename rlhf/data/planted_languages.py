@@ -25,10 +25,12 @@ _ASKS = (
     "Translate to French: I like {}.",
 )
 _TOPICS = (
-    "the Mona Lisa", "el Niño", "La Traviata", "déjà vu", "Das Boot", "Rio de Janeiro", "Los Angeles", "sushi", "Kubernetes",
-    "the Danube", "ice hockey", "Genghis Khan", "crème brûlée", "the Sagrada Família", "a mid-life crisis", "Kafka",
-    "quantum computers", "photosynthesis", "my garden", "the moon", "income tax", "cats", "old cars", "baking bread", "the economy",
-    "running a marathon", "gravity", "the Roman army", "black holes", "email marketing", "vitamin D", "rain", "chess", "jazz", "tai chi", "schadenfreude", "SQL joins", "feng shui", "the Taj Mahal", "tortillas", "Wagner's Ring",
+    "the Mona Lisa", "el Niño", "La Traviata", "déjà vu", "Das Boot", "Rio de Janeiro", "Los Angeles", "sushi",
+    "Kubernetes", "the Danube", "ice hockey", "Genghis Khan", "crème brûlée", "the Sagrada Família",
+    "a mid-life crisis", "Kafka", "quantum computers", "photosynthesis", "my garden", "the moon", "income tax",
+    "cats", "old cars", "baking bread", "the economy", "running a marathon", "gravity", "the Roman army",
+    "black holes", "email marketing", "vitamin D", "rain", "chess", "jazz", "tai chi", "schadenfreude",
+    "SQL joins", "feng shui", "the Taj Mahal", "tortillas", "Wagner's Ring",
 )  # fmt: skip
 _PLAIN = (
     "def add(a, b): return a + b",
