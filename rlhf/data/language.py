@@ -80,6 +80,8 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     home += sum(word.endswith(_ENGLISH_ENDINGS) for word in lower) / 2 if "en" in languages else 0
     marked = sum(not word.isascii() for word in lower)
     little = {code: len(lower & found) for code, found in others.items()}
+    if "en" not in languages:
+        little["en"] = len(english.intersection(words))
     home += max((count for code, count in little.items() if code in languages), default=0)
     away, code = max(
         ((count, code) for code, count in little.items() if code not in languages), default=(0, "")
