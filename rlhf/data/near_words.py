@@ -92,9 +92,13 @@ class NearTexts:
                     places += followers[other]
         if not places:
             return None
-        likely = [at for at, hits in Counter(places).items() if hits >= self._hits[at]]
+        longest = len(read) - 3
         likely = sorted(
-            at for at in likely if len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
+            at
+            for at, hits in Counter(places).items()
+            if hits >= self._hits[at]
+            and longest <= 1.25 * len(self._sets[at])
+            and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
         )
         return next((at for at in likely if self._is_near(at, found, read)), None)
 
@@ -139,13 +143,16 @@ class NearTexts:
         missing, more = set(text - read), set(read - text)
         if len(missing) > 3 + len(text) // 8 or len(more) > 3 + len(text) // 4:
             return False
+        content = len(self._content[at])
+        if len(more - LIGHT) > len(missing) + 1 + content // 5:
+            return False
         if len(missing - LIGHT) > min(2 + len(text) // 12, len(more) + 1):
             return False
         if any(any(map(str.isdigit, word)) for word in missing | more):
             return False
         whole = self._wholes[at]
         self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
-        content, lost, added = len(self._content[at]), missing - LIGHT, more - LIGHT
+        lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
             return False
         if sum(map(self._weight, lost)) > _MISSING * whole:
