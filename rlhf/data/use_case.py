@@ -1,7 +1,7 @@
 """Which of the ten use cases of InstructGPT's Table 1 a prompt is: rules on how the request is worded.
 
-Only for prompts that do not say it themselves. The rules were written without sight of the wordings in
-use_case_held_out.txt, on which `held_out_figure` measures them.
+Only for prompts that do not say it themselves. `held_out_figure` measures the rules on the wordings
+in use_case_held_out.txt; the rules were not mended by what it found.
 """
 
 from __future__ import annotations
