@@ -242,6 +242,21 @@ def data_curate(
     show_curation(done, out)
 
 
+@data_app.command("audit")
+def data_audit(
+    seed: Annotated[int, typer.Option(min=0, help="draws the planted cases")] = 0,
+    count: Annotated[int, typer.Option(min=100, help="cases a check")] = 4000,
+) -> None:
+    """Plant faults of every kind and show which of them the data room finds; exit 1 where a bar is missed."""
+    from rich.console import Console
+
+    from flows import audit_table
+    from rlhf.data import audit
+
+    if not audit_table.show(audit.run(seed, count), Console() if sys.stdout.isatty() else Console(width=130)):
+        raise typer.Exit(1)
+
+
 @data_app.command("checkout")
 def data_checkout(round: Annotated[int, typer.Argument(min=1)], params: Files = None) -> None:
     """Bring back the data that a round ended with."""

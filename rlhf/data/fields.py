@@ -88,8 +88,8 @@ def one_of(row: Record, field: str, allowed: tuple[str, ...], default: str | Non
 
 def extra(row: Record, known: frozenset[str]) -> str | None:
     """The fields that the contract does not know, as JSON with sorted keys; those of messages, too."""
-    given = row.get("messages") if "messages" in known else None
-    told = [_unknown(message) for message in given or () if len(message) > 2]
+    given = (row.get("messages") or ()) if "messages" in known else ()
+    told = [_unknown(message) for message in given if len(message) > 2]
     if not any(told) and row.keys() <= known:
         return None
     rest = {key: row[key] for key in row if key not in known}

@@ -28,7 +28,7 @@ _ENGLISH_OPENINGS = (  # no other language's prompts begin with them
     "summarise rewrite write the this these those there it's i'm i've what's who's how's where's please list give "
     "make"
 )
-_OPENINGS = "is are was were will do can has have had am describe define my in on for if"
+_OPENINGS = "is are was were will do can has have had am describe define if"
 _ENGLISH_ENDINGS = ("'s", "ful", "ness", "ght", "ously", "wn", "sh")
 
 
@@ -80,6 +80,8 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     home += sum(word.endswith(_ENGLISH_ENDINGS) for word in lower) / 2 if "en" in languages else 0
     marked = sum(not word.isascii() for word in lower)
     little = {code: len(lower & found) for code, found in others.items()}
+    if "en" not in languages:
+        little["en"] = len(english.intersection(words))
     home += max((count for code, count in little.items() if code in languages), default=0)
     away, code = max(
         ((count, code) for code, count in little.items() if code not in languages), default=(0, "")
@@ -106,7 +108,7 @@ def _decide(
         return first if other >= SURE else code or first
     if away >= home + 1:
         return first if other >= SURE_OF_FEW and allowed <= 1 - SURE_OF_FEW else None
-    return first if home <= 1 and other >= SURE_WITHOUT_WORDS and allowed <= 0.1 else None
+    return first if home == 0 and other >= SURE_WITHOUT_WORDS and allowed <= 0.1 else None
 
 
 def _english(words: list[str], english: frozenset[str]) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import xxhash
 
 from rlhf.data.fold import fold
-from rlhf.data.near_words import NearTexts
+from rlhf.data.near_words import LIGHT, NearTexts
 from rlhf.data.words import ended_words, squeezed, words
 
 RUN = 8  # words
@@ -29,6 +29,9 @@ PARTLY = 0.5  # share of a held-out text's runs that may not recur in a training
 ANYWHERE, TO_AN_END, SHORTEST = 6, 4, 2  # words of a held-out text that counts as contained
 _MEANT = 12  # letters of a held-out text of fewer words than TO_AN_END that counts as contained
 _PASSAGE = 24  # runs in a row, or nearly: no frame around a question is as long
+_LOST = 0.15  # share of a short held-out text's content words that a training text with half of it may lack
+_CROWD = 16  # texts that an anchor may lead to; more share a frame
+_OWN_RUNS = 4  # that no other held-out text has, and that must recur
 _FEW = 4  # texts that share a passage rather than a frame
 _ANCHOR = 4  # words
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15 * (2 * at + 3) % 2**64 | 1 for at in range(RUN)], dtype=np.uint64)
@@ -58,23 +61,24 @@ class HeldOut:
         self._anchors: dict[tuple[str, ...], list[int]] = {}
         self._short: dict[tuple[str, ...], int] = {}
         for at, (text, found) in enumerate(zip(texts, self._words, strict=True)):
-            self._whole.setdefault(squeezed(text) or fold(text), at)
+            if self._whole.setdefault(squeezed(text) or fold(text), at) != at:
+                continue
             if len(found) >= _ANCHOR:
                 for anchor in _anchors(found, shares):
                     self._anchors.setdefault(anchor, []).append(at)
             elif len(found) >= SHORTEST and len("".join(found)) >= _MEANT:
                 self._short.setdefault(tuple(found), at)
-        # as many anchors stand in half of a text's runs, if those stand in a row
-        self._hits = [
-            (max(0, len(found) - RUN + 1) // 2 + _ANCHOR) // (RUN - _ANCHOR + 1) or 1 for found in self._words
-        ]
+        self._hits = self._needed_hits()
         self._short_words = {min(run, key=lambda word: (shares[word], word)) for run in self._short}
         self._word: dict[str, int] = {}
         self._runs = {
             at: self._run_hashes(found) for at, found in enumerate(self._words) if len(found) >= RUN
         }
         every, counts = np.unique(np.concatenate([*self._runs.values(), _NONE]), return_counts=True)
-        self._shared, self._sharers = every[counts > 1], counts[counts > 1]
+        shared = dict(zip(every[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
+        self._sharers = {
+            at: np.array([shared.get(run, 1) for run in own.tolist()]) for at, own in self._runs.items()
+        }
         self._near = NearTexts(self._words, shares)
 
     def match(self, parts: Iterable[str]) -> str | None:
@@ -102,6 +106,25 @@ class HeldOut:
             if near is not None:
                 return self._leak(near, "near")
         return None
+
+    def _needed_hits(self) -> list[int]:
+        """How many anchors of each text have to recur; crowded ones are dropped but for a text's least crowded."""
+        places: dict[int, list[tuple[str, ...]]] = {}
+        for anchor, texts in self._anchors.items():
+            for at in texts:
+                places.setdefault(at, []).append(anchor)
+        least = {
+            at: min(own, key=lambda anchor: (len(self._anchors[anchor]), anchor))
+            for at, own in places.items()
+        }
+        needed = [1] * len(self._words)
+        for at, own in places.items():
+            kept = sum(len(self._anchors[anchor]) <= _CROWD for anchor in own)
+            needed[at] = max(1, kept // 3)
+        for anchor, texts in self._anchors.items():
+            if len(texts) > _CROWD:
+                texts[:] = [at for at in texts if least[at] == anchor]
+        return needed
 
     def _leak(self, at: int, how: str) -> Leak:
         return Leak(self.names[at], at, how)
@@ -137,16 +160,17 @@ class HeldOut:
         if not len(runs):
             return False
         recurs = runs[np.minimum(np.searchsorted(runs, own), len(runs) - 1)] == own
-        if recurs.mean() < PARTLY / 4:
-            return False
-        sharers = np.ones(len(own))
-        if len(self._shared):
-            places = np.minimum(np.searchsorted(self._shared, own), len(self._shared) - 1)
-            sharers = np.where(self._shared[places] == own, self._sharers[places], 1)
-        weights = 1 / sharers**2
-        passage = recurs.mean() >= PARTLY and (recurs & (sharers <= _FEW)).sum() >= _PASSAGE
-        if not passage and weights[recurs].sum() < PARTLY * weights.sum():
-            return False
+        sharers = self._sharers[at]
+        among = sharers[recurs]
+        if 2 * len(among) < len(own) or np.count_nonzero(among <= _FEW) < _PASSAGE:  # no long passage
+            if np.count_nonzero(among == 1) < _OWN_RUNS:
+                return False
+            if (1 / among**2).sum() < PARTLY * (1 / sharers**2).sum():
+                return False
+        if len(self._words[at]) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
+            content = set(self._words[at]) - LIGHT
+            if len(content.difference(every)) > _LOST * len(content):
+                return False
         return not _are_two_examples(self._words[at], every)
 
     def _run_hashes(self, found: list[str]) -> np.ndarray:

@@ -38,6 +38,7 @@ class NearTexts:
 
     def __init__(self, texts: list[list[str]], shares: Counter[str]) -> None:
         self._sets = [frozenset(text) if len(text) <= _LONGEST else frozenset() for text in texts]
+        self._content = [found - LIGHT for found in self._sets]
         self._known = frozenset(shares)
         unknown = log(len(texts) + 2) + 0.1
         self._weights = {
@@ -70,12 +71,17 @@ class NearTexts:
         if not 2 <= len(found) <= _LONGEST:
             return None
         read = set(found)
-        unknown = read.difference(self._known)
+        unknown = read.difference(self._known, LIGHT)
         if len(unknown) > 2 + len(found) // 6:
             return None
-        meant = read.union(*map(self._meanings, unknown)) if unknown else read
+        meant = read
         if unknown:
-            meant.update(*self._across_spaces(found, unknown))
+            meanings = [self._meanings(word) for word in unknown]
+            across = self._across_spaces(found, unknown)
+            strange = meanings.count(()) - 2 * sum(map(bool, across))
+            if strange > max(1, len(found) // 5):
+                return None
+            meant = read.union(*meanings, *across)
         ranks = sorted([self._rank[word] for word in meant if word in self._rank])[: 4 * _KEY_WORDS]
         rest = set(ranks)
         places: list[int] = []
@@ -86,7 +92,14 @@ class NearTexts:
                     places += followers[other]
         if not places:
             return None
-        likely = sorted(at for at, hits in Counter(places).items() if hits >= self._hits[at])
+        longest = len(read) - 3
+        likely = sorted(
+            at
+            for at, hits in Counter(places).items()
+            if hits >= self._hits[at]
+            and longest <= 1.25 * len(self._sets[at])
+            and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
+        )
         return next((at for at in likely if self._is_near(at, found, read)), None)
 
     def _needed_hits(self) -> dict[int, int]:
@@ -130,13 +143,16 @@ class NearTexts:
         missing, more = set(text - read), set(read - text)
         if len(missing) > 3 + len(text) // 8 or len(more) > 3 + len(text) // 4:
             return False
+        content = len(self._content[at])
+        if len(more - LIGHT) > len(missing) + 1 + content // 5:
+            return False
         if len(missing - LIGHT) > min(2 + len(text) // 12, len(more) + 1):
+            return False
+        if any(any(map(str.isdigit, word)) for word in missing | more):
             return False
         whole = self._wholes[at]
         self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
-        if any(any(map(str.isdigit, word)) for word in missing | more):
-            return False
-        content, lost, added = len(text - LIGHT), missing - LIGHT, more - LIGHT
+        lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
             return False
         if sum(map(self._weight, lost)) > _MISSING * whole:
@@ -169,7 +185,7 @@ class NearTexts:
                 more.discard(word)
 
     def _is_slip_of(self, word: str, other: str, light: float) -> bool:
-        if abs(len(word) - len(other)) > 2:
+        if abs(len(word) - len(other)) > 2 or len(word) < 2 or len(other) < 2:  # an ideograph has no slips
             return False
         if len(word) > 3 and word[0] != other[0] and word[-1] != other[-1]:
             return False
@@ -178,7 +194,7 @@ class NearTexts:
         unknown = other not in self._known
         if is_slip(word, other):
             return (unknown and max(len(word), len(other)) > 3) or self._weight(word) <= light
-        return unknown and len(word) > 6 and edits(word, other) == 2
+        return unknown and len(word) > 6 and self._weight(word) <= 1.5 * light and edits(word, other) == 2
 
     def _is_together(self, joined: str, missing: set[str], text: frozenset[str]) -> bool:
         """Whether it is a missing word, or two words of the text, one of them missing, and a slip between."""

@@ -19,7 +19,8 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryErro
 def row_groups(path: Path, rows: int) -> Iterator[tuple[int, tuple[int, ...]]]:
     """(number of the first row, row groups), row groups put together up to `rows` rows. Raises Damaged."""
     metadata = _open(path).metadata
-    first, length, groups = 1, 0, []
+    first, length = 1, 0
+    groups: list[int] = []
     for group in range(metadata.num_row_groups):
         more = metadata.row_group(group).num_rows
         if groups and length + more > rows:

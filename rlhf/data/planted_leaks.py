@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _FORMS = (
-    "What is the {a} of {x}?", "Who found the {a} {x}?", "Tell me about {x}.", "Describe the {a} {x} in one line.", "Explain {x}.",
+    "What is the {b} of {x}?", "Who found the {a} {x}?", "Tell me about {x}.", "Describe the {a} {x} in one line.", "Explain {x}.",
     "Why did {x} leave the {a} {b} before {y} came?", "Is the {a} {b} of {x} older than the {b} of {y}?",
     "Write a short poem about {x} and the {a} {b}.", "How many {b}s does the {a} {x} have in {n}?",
     "A {b} from {x} to {y} takes {n} minutes and costs {m} coins. How long do three of them take?",
@@ -62,7 +62,7 @@ def group(kind: str) -> str:
 
 
 def _name(rng: random.Random) -> str:
-    return "".join(rng.choice(_PIECES.split()) for _ in range(2 + int(rng.random() * 2))).capitalize()
+    return "".join(rng.choice(_PIECES.split()) for _ in range(3 + int(rng.random() * 2))).capitalize()
 
 
 def _text(rng: random.Random) -> str:

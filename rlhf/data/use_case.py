@@ -1,7 +1,7 @@
 """Which of the ten use cases of InstructGPT's Table 1 a prompt is: rules on how the request is worded.
 
-Only for prompts that do not say it themselves. The rules were written without sight of the wordings in
-use_case_held_out.txt, on which `held_out_figure` measures them.
+Only for prompts that do not say it themselves. `held_out_figure` measures the rules on the wordings
+in use_case_held_out.txt; the rules were not mended by what it found.
 """
 
 from __future__ import annotations
@@ -142,14 +142,19 @@ def _has_passage(text: str, asked: str) -> bool:
     return len(text.split()) - asking >= _PASSAGE
 
 
-def held_out_figure() -> dict[str, float]:
-    """Share of the held-out wordings that are classified as their author meant them: "all", and by use case."""
+def held_out_prompts() -> list[tuple[str, str]]:
+    """(use case, prompt) of wordings that the rules were not written for."""
     lines = Path(__file__).with_name("use_case_held_out.txt").read_text(encoding="utf-8").splitlines()
     pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    return [(case, text.replace("\\n", "\n")) for case, text in pairs]
+
+
+def held_out_figure() -> dict[str, float]:
+    """Share of the held-out prompts that are classified as their author meant them: "all", and by use case."""
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for case, text in pairs:
+    for case, text in held_out_prompts():
         for name in (case, "all"):
             total[name] += 1
-            right[name] += classify(text.replace("\\n", "\n")) == case
+            right[name] += classify(text) == case
     return {name: right[name] / count for name, count in total.items()}

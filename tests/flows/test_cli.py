@@ -116,3 +116,14 @@ def test_help_waits_for_nothing_heavy(tmp_path):
         [sys.executable, "-c", heavy], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.rstrip().endswith("[]"), done.stdout
+
+
+def test_the_audit_is_a_table_and_its_exit_status_says_whether_it_holds(rlhf, monkeypatch):
+    from rlhf.data import audit
+
+    monkeypatch.setattr(audit, "CHECKS", (audit.check_use_case,))
+    status, out, _ = rlhf("data", "audit", "--count", "100")
+    assert (status, "use case" in out, "MISSED" in out) == (0, True, False)
+    monkeypatch.setattr(audit.use_case, "classify", lambda text: "other")
+    status, out, _ = rlhf("data", "audit", "--count", "100")
+    assert (status, "MISSED" in out) == (1, True)

@@ -78,3 +78,10 @@ def test_english_requests_names_and_code_stay(text):
 def test_hindi_and_russian_in_latin_letters_are_told():
     assert foreign("Mujhe ek kaali billi ki kahani sunao", ("en",)) == "hi"
     assert foreign("Rasskazhi mne pozhaluysta chto eto takoe i kak", ("en",)) == "ru"
+
+
+def test_english_is_foreign_where_it_is_not_wanted():
+    for text in ("Tell me about the river near the old castle.", "What is rain?", "how do i boil an egg"):
+        assert foreign(text, ("de",)) == "en"
+    assert foreign("Wie koche ich ein Ei?", ("de",)) is None
+    assert foreign("Wie koche ich ein Ei?", ("de", "en")) is None
