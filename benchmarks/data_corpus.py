@@ -7,7 +7,6 @@ two small changes. Others look like copies and are none: another number, another
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,28 +21,38 @@ _FRAMES = (
     "Explain how the {noun} of {name} is used in {place} today.",
     "What should I pack for {number} days in {place} if I visit {name} with a {adjective} {noun}?",
     "Give me {number} ideas for a {adjective} party with {name} in {place}, please.",
-    "Summarise the following note: the {noun} of {name} was {adjective}, and {other} {did} the {noun2} in {place} {number} years ago.",
+    "Summarise the following note: the {noun} of {name} was {adjective}, and {other} {did} the {noun2} in {place} "
+    "{number} years ago.",
     "Compare the {noun} of {name} with the {noun2} of {other} for a {adjective} reader, in {number} sentences.",
     "Draft an answer to {name}, who says that the {adjective} {noun} which we sent to {place} arrived {number} days late and that "
     "the {noun2} of {other} was missing from it.",
     "My {noun} is {adjective} since {name} {did} it, and {other} tells me that it will stay so. What can I do about the {noun2}?",
-    "Classify this review as good or bad: we met {name} in {place}, the {noun} was {adjective}, but the {noun2} took {number} hours.",
+    "Classify this review as good or bad: we met {name} in {place}, the {noun} was {adjective}, but the {noun2} took "
+    "{number} hours.",
 )
-_NOUNS = (
-    "bridge garden violin engine harbour kitchen library market teacher winter letter contract castle mirror "
-    "recipe ticket window lesson forest camera blanket painting journey orchard museum ladder kettle island"
-).split()
-_ADJECTIVES = (
-    "old quiet broken modern cheap heavy wooden strange careful bright gentle famous narrow simple hungry early "
-    "late honest patient curious empty golden rough distant tiny formal"
-).split()
-_DID = (
-    "repaired painted found sold borrowed lost described planned opened cleaned measured moved built".split()
+_NOUNS_WORDS = (
+    "bridge garden violin engine harbour kitchen library market teacher winter letter contract castle "
+    "mirror recipe ticket window lesson forest camera blanket painting journey orchard museum ladder "
+    "kettle island "
 )
+_NOUNS = _NOUNS_WORDS.split()
+_ADJECTIVES_WORDS = (
+    "old quiet broken modern cheap heavy wooden strange careful bright gentle famous narrow simple "
+    "hungry early late honest patient curious empty golden rough distant tiny formal "
+)
+_ADJECTIVES = _ADJECTIVES_WORDS.split()
+_DID_WORDS = (
+    "repaired painted found sold borrowed lost described planned opened cleaned measured moved built "
+)
+_DID = _DID_WORDS.split()
 _FILLERS = ("please", "really", "kindly", "just", "maybe", "also")
 _ENDS = (" Thanks!", " Thank you.", " please", "!!", " ...", " Keep it short.")
 _STARTS = ("Hi, ", "Hello! ", "Please ", "Could you help me? ", "Question: ")
-_SYLLABLES = "bar cel dor fen gal hin jor kal lum mer nov pel quin ros sar tor ul vin wes yar zel brin dra kos mir tas".split()
+_SYLLABLES_WORDS = (
+    "bar cel dor fen gal hin jor kal lum mer nov pel quin ros sar tor ul vin wes yar zel brin dra kos "
+    "mir tas "
+)
+_SYLLABLES = _SYLLABLES_WORDS.split()
 
 
 @dataclass(frozen=True)
