@@ -81,7 +81,8 @@ def curate(
             work.drop_copies()
             work.judge()
             work.split(valid_documents)
-            work.drop_personal()
+            if work.kind != "pretraining":
+                work.drop_personal()
         _stop_leaks(works)
         summaries = _write_sets(works, out_dir)
         with (out_dir / "removed.jsonl").open("wb") as file:

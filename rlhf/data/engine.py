@@ -46,10 +46,10 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+        elif self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -134,7 +134,8 @@ def _dask_client(params: DataParams) -> Any:
             "data.engine is dask, but the package distributed is not installed: pip install 'rlhf-pipeline[cluster]'"
         ) from None
     if params.scheduler is None:
-        return Client(n_workers=params.workers or len(os.sched_getaffinity(0)), threads_per_worker=1)
+        workers = params.workers or len(os.sched_getaffinity(0))
+        return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     try:
         return Client(params.scheduler, timeout=20)
     except OSError:
