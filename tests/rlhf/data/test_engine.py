@@ -74,7 +74,11 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
 def test_a_dask_cluster_gives_the_same_bytes(tmp_path):
     distributed = pytest.importorskip("distributed")
     rows = [
-        {"id": f"p{at}", "user_id": f"u{at % 7}", "text": f"What is the old bridge of town {at % 40} made of?"}
+        {
+            "id": f"p{at}",
+            "user_id": f"u{at % 7}",
+            "text": f"What is the old bridge of town {at % 40} made of?",
+        }
         for at in range(120)
     ]
     write_jsonl(tmp_path / "prompts.jsonl", rows)
