@@ -6,6 +6,7 @@ from rlhf.data import sources, tombstones
 from tasks import forget, keys, stage, versioning
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
+from tasks.tracking import home
 
 RAW = ("pretraining", "demonstrations", "prompts")
 
@@ -35,7 +36,10 @@ def prepare_data(this: Round) -> StageRef:
         this,
         "curate",
         files=raw,
-        inputs=lambda: {"raw": str(this.raw.absolute())},
+        inputs=lambda: {
+            "raw": str(this.raw.absolute()),
+            "cache": str((home() / "cache" / "curation").absolute()),
+        },
         publish=publish,
         present=present,
     )

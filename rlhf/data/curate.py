@@ -35,13 +35,12 @@ KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "pretraining")
 
 def run(job: Any) -> Record:
     """The stage `curate` of rlhf.jobs; its input `cache`, a folder, may be missing."""
-    params = job.params
-    base = Path(params.base.path) if params.base.path else None
+    base = Path(job.params.base.path) if job.params.base.path else None
     return curate(
         job.path("raw"),
         job.out,
-        params.data,
-        valid_documents=params.base.valid_share,
+        job.params.data,
+        valid_documents=job.params.base.valid_share,
         tokenizer=base if base and (base / "tokenizer.json").is_file() else None,
         cache=Path(job.inputs["cache"]) if "cache" in job.inputs else None,
     )
@@ -81,7 +80,8 @@ def curate(
             work.drop_copies()
             work.judge()
             work.split(valid_documents)
-            work.drop_personal()
+            if work.kind != "pretraining":
+                work.drop_personal()
         _stop_leaks(works)
         summaries = _write_sets(works, out_dir)
         with (out_dir / "removed.jsonl").open("wb") as file:
@@ -89,7 +89,7 @@ def curate(
                 work.close()
                 with work.funnel.removed.open("rb") as part:
                     shutil.copyfileobj(part, file)
-        summary = {
+        summary: Record = {
             kind: work.funnel.as_dict(
                 {name: found for name, found in summaries.items() if name.startswith(kind)}
             )

@@ -10,11 +10,13 @@ import multiprocessing
 import os
 import pickle
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import lru_cache
 from itertools import chain, islice
+from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,10 +46,10 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+        elif self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -82,7 +84,9 @@ class Engine:
         if self._executor is None:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(_LOADED_FIRST)
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+            self._executor = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_end_with_parent
+            )
         return self._executor.submit, self.workers + 1
 
     def _send(self, shared: Any) -> Any:
@@ -95,6 +99,18 @@ class Engine:
         with os.fdopen(handle, "wb") as file:
             pickle.dump(shared, file, protocol=pickle.HIGHEST_PROTOCOL)
         return _Sent(name)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed waits for ever otherwise."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Sent(str):
@@ -118,7 +134,8 @@ def _dask_client(params: DataParams) -> Any:
             "data.engine is dask, but the package distributed is not installed: pip install 'rlhf-pipeline[cluster]'"
         ) from None
     if params.scheduler is None:
-        return Client(n_workers=params.workers or len(os.sched_getaffinity(0)), threads_per_worker=1)
+        workers = params.workers or len(os.sched_getaffinity(0))
+        return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     try:
         return Client(params.scheduler, timeout=20)
     except OSError:

@@ -45,18 +45,19 @@ class Compared(NamedTuple):
     whole: str
     start: str  # two records of the same start are copies
     spoken: str  # of which near copies share most
+    answer: str  # likewise; a demonstration's completion
     fixed: str  # what near copies may not differ in: numbers, and how often something is negated
 
 
 def compared(record: Record, prefix_chars: int) -> Compared:
-    """The texts of a prompt, a demonstration (prompt and completion together) or a document.
+    """The texts of a prompt, a demonstration or a document.
 
     System messages, which a product repeats in every call, count in `whole` alone. Documents are
     too long for every number to be the same.
     """
     if "text" in record:
         text = fold(record["text"])
-        return Compared(text, text, text, "")
+        return Compared(text, text, text, "", "")
     messages = record["messages"]
     whole = fold_messages(messages)
     if len(messages) == 1 and messages[0]["role"] == "user":
@@ -68,10 +69,10 @@ def compared(record: Record, prefix_chars: int) -> Compared:
     if "completion" in record:
         answer = fold(record["completion"])
         whole = f"{whole}\x1f{answer}"
-        return Compared(whole, whole, f"{spoken}\n{answer}", fixed(f"{spoken}\n{answer}"))
+        return Compared(whole, whole, spoken, answer, fixed(f"{spoken}\n{answer}"))
     if len(spoken) >= prefix_chars:
         start = f"{spoken[:prefix_chars]}\x1f"
-    return Compared(whole, start, spoken, fixed(spoken))
+    return Compared(whole, start, spoken, "", fixed(spoken))
 
 
 def fixed(folded: str) -> str:

@@ -182,13 +182,18 @@ def verify_lines(limit: float, piece: tuple[bytes, np.ndarray]) -> np.ndarray:
 
 
 def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np.ndarray:
-    """[pairs] bool: which pairs of records are near copies. pairs: [pairs, 2] places in `records`."""
+    """[pairs] bool: which pairs of records are near copies. pairs: [pairs, 2] places in `records`.
+
+    Demonstrations are if both the prompts and the completions are: many questions have one answer.
+    """
     texts = [fingerprints.compared(record, 1) for record in records]
     alike = jaccard([text.spoken for text in texts], pairs) >= limit
+    if any(text.answer for text in texts):
+        alike &= jaccard([text.answer for text in texts], pairs) >= limit
     for at in np.flatnonzero(alike).tolist():
         a, b = pairs[at].tolist()
         alike[at] = texts[a].fixed == texts[b].fixed and (
-            "text" in records[a] or not other_name(_original(records[a]), _original(records[b]))
+            "text" in records[a] or not is_about_another(_said(records[a]), _said(records[b]))
         )
     return alike
 
@@ -208,44 +213,58 @@ def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
 
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?:^|[.!?:\n\"“])\W*(\w+)")
+SHORT = 12  # words
+_LITTLE_WORDS = (
+    "a an the this that these those is are was were be been am do does did has have had can could will would shall "
+    "should may might must of in on at to for from by with about into and or but if as than then so too also very "
+    "really just only quite maybe there here what which who whom whose when where why how i me my you your he him his "
+    "she her it its we us our they them their please kindly hi hello hey thanks thank some any all"
+)
+_LITTLE = frozenset(_LITTLE_WORDS.split())
 
 
-def other_name(a: str, b: str) -> bool:
-    """Whether each text has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there.
+def is_about_another(a: str, b: str) -> bool:
+    """Whether two texts that share most characters are about different things.
 
-    A name that is a misspelling of a word of the other is no other name.
+    They are if each has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there. In a
+    text of few words any word but the little ones is as good as a name. Misspelt it is no other.
     """
-    words_a, words_b = ({fold(word) for word in _WORD.findall(text)} for text in (a, b))
-    return _names_besides(a, words_a, words_b) and _names_besides(b, words_b, words_a)
+    words_a, words_b = ([fold(word) for word in _WORD.findall(text)] for text in (a, b))
+    only_a, only_b = set(words_a) - set(words_b), set(words_b) - set(words_a)
+    if min(len(words_a), len(words_b)) >= SHORT:
+        telling_a, telling_b = only_a & _names(a), only_b & _names(b)
+    else:
+        telling_a, telling_b = only_a - _LITTLE, only_b - _LITTLE
+    return _has_other(telling_a, only_b) and _has_other(telling_b, only_a)
 
 
-def _names_besides(text: str, words: set[str], others: set[str]) -> bool:
+def _names(text: str) -> set[str]:
     openings = {match.start(1) for match in _SENTENCE.finditer(text)}
-    names = {
-        fold(match[0])
-        for match in _WORD.finditer(text)
-        if match[0][0].isupper() and match.start() not in openings
-    }
-    return any(not any(_misspelt(name, other) for other in others - words) for name in names - others)
+    capitals = (match for match in _WORD.finditer(text) if match[0][0].isupper())
+    return {fold(match[0]) for match in capitals if match.start() not in openings}
+
+
+def _has_other(words: set[str], others: set[str]) -> bool:
+    return any(not any(_misspelt(word, other) for other in others) for word in words)
 
 
 def _misspelt(a: str, b: str) -> bool:
-    """Whether one word becomes the other by one edit: a letter more, less, another, or two swapped."""
-    if abs(len(a) - len(b)) > 1:
+    """Whether one word becomes the other by one slip: two letters swapped, one more or less, or another.
+
+    In short words a letter less or another is mostly another word: us and usa, sir and six.
+    """
+    shorter, longer = sorted((a, b), key=len)
+    if len(longer) - len(shorter) > 1 or len(longer) < 4:
         return False
-    start = 0
-    while start < min(len(a), len(b)) and a[start] == b[start]:
-        start += 1
+    start = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(shorter))
     rest_a, rest_b = a[start:], b[start:]
-    return (
-        rest_a[1:] == rest_b[1:]
-        or rest_a[1:] == rest_b
-        or rest_a == rest_b[1:]
-        or (rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:])
-    )
+    if len(a) != len(b):
+        return rest_a[1:] == rest_b or rest_a == rest_b[1:]
+    swapped = rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:]
+    return swapped or (len(a) > 4 and rest_a[1:] == rest_b[1:])
 
 
-def _original(record: Record) -> str:
+def _said(record: Record) -> str:
     said = [message["content"] for message in record["messages"] if message["role"] != "system"]
     return "\n".join([*said, record.get("completion", "")])
 

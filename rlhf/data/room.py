@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from rlhf.data import card, contract, evaluation_files, sets, verdicts
 from rlhf.data.curate import stop_if_unreadable
@@ -64,9 +67,7 @@ def curate_files(
     rejects: list[contract.Reject] = []
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        aside = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-"))
-        )
+        aside = _aside(stack, out_dir)
         engine = stack.enter_context(Engine(params))
         work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE, alone=True)
         stack.callback(work.close)
@@ -86,6 +87,16 @@ def curate_files(
             os.replace(aside / name, out_dir / name)
         work.remember()
         return Curated(funnel, len(work.table), work.prints.found)
+
+
+def _aside(stack: ExitStack, out_dir: Path) -> Path:
+    """A folder beside out_dir for what is not finished; those that killed runs left behind are removed."""
+    for left in out_dir.parent.glob(f".{out_dir.name}.*.part"):
+        if not psutil.pid_exists(int(left.name.split(".")[-3])):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = tempfile.mkdtemp(dir=out_dir.parent, prefix=f".{out_dir.name}.{os.getpid()}.", suffix=".part")
+    stack.callback(shutil.rmtree, aside, ignore_errors=True)
+    return Path(aside)
 
 
 def _curate(work: Curation, benchmarks: list[str], aside: Path) -> Record:

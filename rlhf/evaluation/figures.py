@@ -248,6 +248,7 @@ def alignment_tax(report: Report) -> Figure | None:
 def data_funnel(report: Report) -> Figure | None:
     """What each step of curation kept of the logged prompts."""
     steps = ((report.get("funnel") or {}).get("prompts") or {}).get("steps") or []
+    steps = [step for step in steps if "of" not in step]  # of a held-out side
     if not steps:
         return None
     figure = Figure(figsize=(WIDTH, 0.6 + 0.36 * len(steps)))

@@ -146,7 +146,7 @@ def test_the_bytes_depend_on_the_records_alone(tmp_path_factory, seed, partition
         write_jsonl(folder / name, part)
     several = PARAMS.model_copy(update={"partition_rows": partition_rows, "workers": workers})
     with pytest.MonkeyPatch.context() as patch:  # threads do what processes do, and are there at once
-        patch.setattr(engine, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+        patch.setattr(engine, "ProcessPoolExecutor", lambda count, **_: ThreadPoolExecutor(count))
         for count in (1, 2, 3):
             files = [folder / name for name in names[:count] if (folder / name).stat().st_size]
             if files:

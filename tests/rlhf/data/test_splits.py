@@ -1,7 +1,11 @@
 from collections import Counter
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from rlhf.data import splits
-from rlhf.data.user_cap import user_cap
+from rlhf.data.user_cap import over_cap
 from rlhf.params import DataParams
 
 PARAMS = DataParams()
@@ -26,13 +30,8 @@ def test_nobody_leaves_the_test_users_when_another_share_changes():
         assert before == after or (before, after) == ("train", "test")
 
 
-def test_the_cap_keeps_the_earliest_of_each_user():
-    rows = [
-        {"id": f"{user}{at}", "user_id": user, "created_at": f"2024-01-{28 - at:02d}"}
-        for user in "ab"
-        for at in range(20)
-    ]
-    kept, removed = user_cap(rows, 5)
-    assert Counter(row["user_id"] for row in kept) == {"a": 5, "b": 5}
-    assert {row["id"] for row in kept if row["user_id"] == "a"} == {f"a{at}" for at in range(15, 20)}
-    assert len(removed) == 30
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 6))
+def test_the_cap_keeps_the_earliest_of_each_user(users, cap):
+    over = over_cap(np.array(users, np.int64), cap)
+    for at, user in enumerate(users):
+        assert over[at] == (users[:at].count(user) >= cap)

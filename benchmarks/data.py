@@ -1,0 +1,227 @@
+"""The data room on a seeded corpus of known truth: near copies beside datasketch and datatrove, and the whole.
+
+    python -m benchmarks.data [--quick] [--rows 100000] [--large] --json
+
+Each side works in a process and an environment of its own (.venv-datasketch, .venv-datatrove, made when they are
+missing), with one thread, and they take turns; CPU seconds count. The whole curation is wall time on --workers
+processes. Near copies are measured against what was planted (benchmarks/data_corpus.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import data_corpus
+from benchmarks.data_corpus import Corpus
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = {"datasketch": "datasketch-2.0.txt", "datatrove": "datatrove-0.10.txt"}
+
+
+def main() -> None:
+    options = arguments()
+    if options.worker:
+        work(options.worker)
+        return
+    report: dict[str, Any] = {"rows": options.rows}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = data_corpus.corpus(options.rows, options.seed)
+        path = write(Path(folder) / "corpus.jsonl", corpus)
+        report |= near_copies(path, corpus, options)
+        report |= whole(path, Path(folder) / "out", options.workers)
+        if options.large:
+            large = write(Path(folder) / "large.jsonl", data_corpus.corpus(10 * options.rows, options.seed))
+            ten = whole(large, Path(folder) / "large", options.workers)
+            report |= {f"{key}_at_10x": value for key, value in ten.items()}
+            report["growth"] = 1 + math.log10(report["rows_per_second"] / ten["rows_per_second"])
+    if not options.no_pii:
+        from benchmarks import data_pii
+
+        report |= data_pii.measure(options.quick)
+    for key, value in report.items():
+        print(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    if options.json:
+        print(json.dumps(report))
+
+
+def near_copies(path: Path, corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
+    """Rows a CPU second, recall and precision of ours and of each peer, in turns; and how many times faster we are."""
+    commands = {"ours": [sys.executable, "-m", "benchmarks.data", "--worker", str(path)]}
+    for peer in options.peers:
+        commands[peer] = [environment(peer), "-m", f"benchmarks.peers.{peer}_near", str(path)]
+    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")}
+    running = {
+        name: subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **one_thread},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for name, command in commands.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in running}
+    found: dict[str, Any] = {}
+    for _ in range(options.turns):
+        for name, process in running.items():
+            assert process.stdin and process.stdout
+            process.stdin.write("\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(f"{name} ended; run it by hand to see why: {process.args}")
+            found[name] = json.loads(line)
+            seconds[name].append(found[name]["seconds"])
+    for process in running.values():
+        assert process.stdin
+        process.stdin.close()
+        process.wait(timeout=60)
+    report: dict[str, Any] = {}
+    for name, times in seconds.items():
+        scores = data_corpus.score(corpus, set(found[name]["removed"]))
+        prefix = "near" if name == "ours" else name
+        report |= {f"{prefix}_{key}": value for key, value in scores.items()}
+        report[f"{prefix}_rows_per_cpu_second"] = len(corpus.records) / statistics.median(times)
+        report[f"{prefix}_peak_gb"] = found[name]["peak_gb"]
+        if name != "ours":
+            ratios = [theirs / mine for theirs, mine in zip(times, seconds["ours"], strict=True)]
+            report[f"near_dedup_vs_{name}"] = statistics.median(ratios)
+    return report
+
+
+def whole(path: Path, out: Path, workers: int) -> dict[str, Any]:
+    """Rows a second and the memory of the whole process tree of `rlhf data curate`; and again, all remembered."""
+    report: dict[str, Any] = {}
+    command = [sys.executable, "-m", "flows.cli", "data", "curate", str(path), "--out", str(out)]
+    for name in ("", "_again"):
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--set", f"data.workers={workers}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        peak = Peak(process.pid)
+        process.communicate()
+        spent = time.perf_counter() - start
+        if process.returncode:
+            raise SystemExit(f"curation failed: {process.args}")
+        with path.open("rb") as lines:
+            report[f"rows_per_second{name}"] = sum(1 for _ in lines) / spent
+        report[f"peak_gb{name}"] = peak.gb
+    return report
+
+
+class Peak(threading.Thread):
+    """The most memory that a process and its children held together, GiB; sampled twenty times a second."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.gb, self._process = 0.0, psutil.Process(pid)
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                held = sum(member.memory_info().rss for member in family if member.is_running())
+                self.gb = max(self.gb, held / 2**30)
+            except psutil.NoSuchProcess:
+                if not self._process.is_running():
+                    return
+            time.sleep(0.05)
+
+
+def work(path: str) -> None:
+    """Ours, near copies alone: a run for each line on standard input, a JSON line each."""
+    import resource
+
+    import numpy as np
+
+    from rlhf.data import dedup, fingerprints, near
+
+    with open(path, encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    limit, size = 0.7, 8192
+
+    def records(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"messages": [{"role": "user", "content": row["text"]}]} for row in some]
+
+    def verify(pairs: np.ndarray) -> np.ndarray:
+        found = [np.empty(0, bool)]
+        for start in range(0, len(pairs), 20_000):
+            these, places = np.unique(pairs[start : start + 20_000], return_inverse=True)
+            found.append(near.are_copies(records([rows[row] for row in these]), places.reshape(-1, 2), limit))
+        return np.concatenate(found)
+
+    for _ in sys.stdin:
+        start = time.process_time()
+        prints = [
+            fingerprints.of_texts(
+                [fingerprints.compared(record, 10**9) for record in records(rows[at : at + size])]
+            )
+            for at in range(0, len(rows), size)
+        ]
+        step, _ = dedup.copies(np.concatenate(prints), limit, verify)
+        spent = time.process_time() - start
+        removed = [row["id"] for row, code in zip(rows, step, strict=True) if code]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"seconds": spent, "removed": removed, "peak_gb": peak}), flush=True)
+
+
+def environment(peer: str) -> str:
+    """The python of a peer's environment, which is made where it is missing."""
+    folder = ROOT / f".venv-{peer}"
+    python = folder / "bin" / "python"
+    if not (folder / ".installed").is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        requirements = ROOT / "benchmarks" / "peers" / PEERS[peer]
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(requirements)]
+        subprocess.run(pip, check=True)
+        (folder / ".installed").touch()
+    return str(python)
+
+
+def write(path: Path, corpus: Corpus) -> Path:
+    with path.open("w", encoding="utf-8") as file:
+        for row in corpus.records:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=list(PEERS))
+    parser.add_argument("--large", action="store_true", help="the whole curation of ten times the rows, too")
+    parser.add_argument("--no-pii", action="store_true", help="without benchmarks.data_pii")
+    parser.add_argument("--quick", action="store_true", help="10,000 rows, one turn")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.quick:
+        options.rows, options.turns = min(options.rows, 10_000), 1
+    return options
+
+
+if __name__ == "__main__":
+    main()

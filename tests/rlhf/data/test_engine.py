@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from rlhf.data.engine import Engine
+from rlhf.data.room import FILES, curate_files
+from rlhf.params import DataParams
+from rlhf.records import write_jsonl
+
+
+def times(factor, number):
+    return factor * number
+
+
+def fail(factor, number):
+    raise ValueError(f"piece {number}")
+
+
+def test_answers_come_in_order_and_few_pieces_wait():
+    drawn = []
+
+    def pieces():
+        for number in range(40):
+            drawn.append(number)
+            yield number
+
+    with Engine(DataParams(workers=2)) as engine:
+        for answer in engine.map(times, 3, pieces()):
+            assert answer % 3 == 0 and len(drawn) <= answer // 3 + 6
+        assert list(engine.map(times, 5, range(20))) == [5 * number for number in range(20)]
+        with pytest.raises(ValueError, match="piece 0"):
+            list(engine.map(fail, 1, range(4)))
+
+
+def test_one_piece_starts_no_process():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with Engine(DataParams(workers=4)) as engine:
+        assert list(engine.map(times, 2, [7])) == [14]
+        assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    program = (
+        "import sys, time\n"
+        "from rlhf.data.engine import Engine\n"
+        "from rlhf.params import DataParams\n"
+        "if __name__ == '__main__':\n"
+        "    with Engine(DataParams(workers=2)) as engine:\n"
+        "        for _ in engine.map(pow, 2, range(8)): pass\n"
+        "        print('up', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, text=True, env=env
+    )
+    assert process.stdout and process.stdout.readline() == "up\n"
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_dask_cluster_gives_the_same_bytes(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    rows = [
+        {
+            "id": f"p{at}",
+            "user_id": f"u{at % 7}",
+            "text": f"What is the old bridge of town {at % 40} made of?",
+        }
+        for at in range(120)
+    ]
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    params = DataParams(partition_rows=25, workers=1)
+    curate_files([tmp_path / "prompts.jsonl"], tmp_path / "here", params)
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+        there = params.model_copy(update={"engine": "dask", "scheduler": cluster.scheduler_address})
+        curate_files([tmp_path / "prompts.jsonl"], tmp_path / "there", there)
+    for name in FILES:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    params = DataParams(engine="dask", scheduler="tcp://127.0.0.1:9")
+    with Engine(params) as engine, pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127"):
+        list(engine.map(times, 1, [1, 2]))
