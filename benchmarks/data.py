@@ -4,7 +4,7 @@
 
 Each side works in a process and an environment of its own (.venv-datasketch, .venv-datatrove, made when they are
 missing), with one thread, and they take turns; CPU seconds count. The whole curation is wall time on --workers
-processes. Near copies are measured against what was planted (benchmarks/data_corpus.py).
+processes. Near copies are measured against what was planted (rlhf/data/planted_copies.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks import data_corpus
-from benchmarks.data_corpus import Corpus
+from rlhf.data import planted_copies
+from rlhf.data.planted_copies import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = {"datasketch": "datasketch-2.0.txt", "datatrove": "datatrove-0.10.txt"}
@@ -38,12 +38,14 @@ def main() -> None:
         return
     report: dict[str, Any] = {"rows": options.rows}
     with tempfile.TemporaryDirectory() as folder:
-        corpus = data_corpus.corpus(options.rows, options.seed)
+        corpus = planted_copies.corpus(options.rows, options.seed)
         path = write(Path(folder) / "corpus.jsonl", corpus)
         report |= near_copies(path, corpus, options)
         report |= whole(path, Path(folder) / "out", options.workers)
         if options.large:
-            large = write(Path(folder) / "large.jsonl", data_corpus.corpus(10 * options.rows, options.seed))
+            large = write(
+                Path(folder) / "large.jsonl", planted_copies.corpus(10 * options.rows, options.seed)
+            )
             ten = whole(large, Path(folder) / "large", options.workers)
             report |= {f"{key}_at_10x": value for key, value in ten.items()}
             report["growth"] = 1 + math.log10(report["rows_per_second"] / ten["rows_per_second"])
@@ -93,7 +95,7 @@ def near_copies(path: Path, corpus: Corpus, options: argparse.Namespace) -> dict
         process.wait(timeout=60)
     report: dict[str, Any] = {}
     for name, times in seconds.items():
-        scores = data_corpus.score(corpus, set(found[name]["removed"]))
+        scores = planted_copies.score(corpus, set(found[name]["removed"]))
         prefix = "near" if name == "ours" else name
         report |= {f"{prefix}_{key}": value for key, value in scores.items()}
         report[f"{prefix}_rows_per_cpu_second"] = len(corpus.records) / statistics.median(times)

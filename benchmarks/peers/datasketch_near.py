@@ -16,7 +16,7 @@ import time
 
 from datasketch import MinHash, MinHashLSH
 
-from benchmarks.data_corpus import shingles
+from rlhf.data.planted_copies import shingles
 
 
 def near(rows: list[dict[str, str]]) -> list[str]:

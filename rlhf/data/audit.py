@@ -18,16 +18,19 @@ from rlhf.data import (
     dedup,
     language,
     pii,
+    planted_copies,
     planted_languages,
     planted_leaks,
     planted_lines,
+    planted_pii,
     use_case,
 )
-from rlhf.data.embedded import personal
 from rlhf.data.leakage import HeldOut
+from rlhf.data.room import curate_files
+from rlhf.params import DataParams
+from rlhf.records import read_jsonl, write_jsonl
 
 Record = dict[str, Any]
-PREFIX = 64  # folded characters, as data.prefix_chars by default
 
 
 @dataclass(frozen=True)
@@ -94,49 +97,37 @@ def check_contract(seed: int, count: int) -> Iterator[Figures]:
     yield Figures("contract, good lines read", good, kept, 0, 0, 1)
 
 
-def check_exact(seed: int, count: int) -> Iterator[Figures]:
-    """Copies in other case, white space and Unicode forms, of other users; the earliest stays."""
-    rng = random.Random(f"exact {seed}")
-    rows = _numbered(_sentences(rng, count))
-    copies = [
-        {
-            **row,
-            "id": f"copy-{row['id']}",
-            "messages": _said(_folded_alike(row["messages"][0]["content"], rng)),
-        }
-        for row in rng.sample(rows, count // 4)
-    ]
-    yield _of_copies("exact copies", dedup.exact, rows, copies)
-
-
-def check_prefix(seed: int, count: int) -> Iterator[Figures]:
-    """Prompts whose first 64 folded characters are those of an earlier one, and some that part before."""
-    rng = random.Random(f"prefix {seed}")
-    frames = [
-        f"Please answer question {at} kindly, in a single sentence that {at} is in, as you can. "
-        for at in range(count)
-    ]
-    rows = _numbered([f"{frame}What is a {_word(rng)}?" for frame in frames])
-    copies = [
-        {**row, "id": f"copy-{row['id']}", "messages": _said(frames[at].upper() + f"Why {_word(rng)}?")}
-        for at, row in list(enumerate(rows))[::4]
-    ]
-    yield _of_copies("common prefixes", lambda made: dedup.long_prefix(made, PREFIX), rows, copies)
+def check_copies(seed: int, count: int) -> Iterator[Figures]:
+    """Exact copies, equal beginnings and near copies among prompts, and look-alikes that are none."""
+    yield _of_copies("exact copies", "exact", *_spelt_otherwise(random.Random(f"exact {seed}"), count))
+    yield _of_copies(
+        "common prefixes", "prefix", *_of_equal_beginning(random.Random(f"prefix {seed}"), count)
+    )
+    corpus = planted_copies.corpus(count, seed)
+    gone = {row["id"] for row in _removed(corpus.records) if row["step"] in dedup.STEPS}
+    scores = planted_copies.score(corpus, gone)
+    for name, share, bar in (
+        ("near copies", "recall", 0.98),
+        ("near copies, under 12 words", "recall_short", 0.9),
+    ):
+        planted = round(scores[f"{share}_of"])
+        yield Figures(name, planted, round(scores[share] * planted), 0, 0, bar)
+    right = sum(id_ in corpus.copy_of for id_ in gone)
+    yield Figures("copies of any kind", len(gone), right, 0, len(gone) - right, None, 0.99)
 
 
 def check_pii(seed: int, count: int) -> Iterator[Figures]:
     """Invented personal data of each kind, and look-alikes that are none."""
-    rng = random.Random(f"pii {seed}")
-    planted: dict[str, list[bool]] = {}
-    for _ in range(count):
-        kind, text = personal.personal(rng)
-        planted.setdefault(kind, []).append(
-            any(span.kind == kind for span in pii.find(f"Please keep {text} safe."))
-        )
-    for kind, found in sorted(planted.items()):
-        yield Figures(f"pii, {kind}", len(found), sum(found), 0, 0, 0.95 if kind == "address" else 0.99)
-    wrong = sum(bool(pii.find(personal.look_alike_prompt(rng))) for _ in range(count))
-    yield Figures("pii, look-alikes", 0, 0, count, wrong, None, None, 0.01)
+    report = planted_pii.score(planted_pii.cases(seed, count), pii.find)
+    look_alikes = report.pop("look_alikes")
+    for kind, found in sorted(report.items()):
+        planted = round(found["planted"])
+        hits = round(found["recall"] * planted)
+        wrong = round(hits / found["precision"]) - hits if found["precision"] else planted
+        bars = (0.95, 0.97) if kind == "address" else (0.99, 0.99)
+        yield Figures(f"pii, {kind}", planted, hits, 0, wrong, *bars)
+    clean = round(look_alikes["planted"])
+    yield Figures("pii, look-alikes", 0, 0, clean, round(look_alikes["flagged"] * clean), None, None, 0.01)
 
 
 def check_leakage(seed: int, count: int) -> Iterator[Figures]:
@@ -170,8 +161,7 @@ def check_use_case(seed: int, count: int) -> Iterator[Figures]:
 
 CHECKS: tuple[Check, ...] = (
     check_contract,
-    check_exact,
-    check_prefix,
+    check_copies,
     check_pii,
     check_leakage,
     check_language,
@@ -179,37 +169,62 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _of_copies(
-    name: str,
-    remove: Callable[[list[Record]], tuple[list[Record], list[Record]]],
-    rows: list[Record],
-    copies: list[Record],
-) -> Figures:
-    """What `remove` takes for a copy, of what; every original is earlier than its copy."""
-    _, removed = remove([*copies, *rows])
-    named = {row["id"]: row["duplicate_of"] for row in removed}
+def _of_copies(name: str, step: str, rows: list[Record], copies: list[Record]) -> Figures:
+    """What curation takes for a copy, of what; every original is earlier than its copy."""
+    named = {row["id"]: row["duplicate_of"] for row in _removed([*copies, *rows]) if row["step"] == step}
     truth = {copy["id"]: copy["id"].removeprefix("copy-") for copy in copies}
     found = sum(named.get(identity) == original for identity, original in truth.items())
     return Figures(name, len(truth), found, len(rows), len(named.keys() - truth.keys()), 1, 1)
 
 
+def _removed(records: Iterable[Record]) -> list[Record]:
+    """What curation removes of prompts, with its default parameters, by themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "prompts.jsonl"
+        write_jsonl(path, records)
+        curate_files([path], Path(folder) / "out", DataParams(workers=1))
+        return list(read_jsonl(Path(folder) / "out" / "removed.jsonl"))
+
+
+def _spelt_otherwise(rng: random.Random, count: int) -> tuple[list[Record], list[Record]]:
+    """Prompts, and copies of a quarter in other case, white space and Unicode forms."""
+    rows = _numbered(
+        [f"Who saw the {_word(rng)} and the {_word(rng)} ﬁnd number {at}?" for at in range(count)]
+    )
+    chosen = rng.sample(rows, count // 4)
+    return rows, [
+        {**row, "id": f"copy-{row['id']}", "text": _folded_alike(row["text"], rng)} for row in chosen
+    ]
+
+
+def _of_equal_beginning(rng: random.Random, count: int) -> tuple[list[Record], list[Record]]:
+    """Prompts, and others whose first 64 folded characters are those of a quarter."""
+    frames = [
+        f"Please answer question {at} kindly, in a single sentence that {at} is in, as you can. "
+        for at in range(count)
+    ]
+    rows = _numbered([f"{frame}What is a {_word(rng)}?" for frame in frames])
+    copies = [
+        {**row, "id": f"copy-{row['id']}", "text": frames[at].upper() + f"Why {_word(rng)} and {_word(rng)}?"}
+        for at, row in list(enumerate(rows))[::4]
+    ]
+    return rows, copies
+
+
 def _numbered(texts: list[str]) -> list[Record]:
     return [
-        {"id": f"{at:06d}", "messages": _said(text), "created_at": f"2024-01-01T{at // 3600 % 24:02d}:00:00Z"}
+        {
+            "id": f"{at:06d}",
+            "user_id": f"user-{at}",
+            "text": text,
+            "created_at": f"2024-01-01T{at // 3600 % 24:02d}:00:00Z",
+        }
         for at, text in enumerate(texts)
     ]
 
 
-def _said(text: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": text}]
-
-
 def _word(rng: random.Random) -> str:
     return "".join(rng.choice("bcdfgklmnprstvz") + rng.choice("aeiouéö") for _ in range(3))
-
-
-def _sentences(rng: random.Random, count: int) -> list[str]:
-    return [f"Who saw the {_word(rng)} and the {_word(rng)} ﬁnd number {at}?" for at in range(count)]
 
 
 def _folded_alike(text: str, rng: random.Random) -> str:

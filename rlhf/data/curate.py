@@ -116,7 +116,9 @@ def _read(work: Curation, raw_dir: Path, rejects: list[contract.Reject]) -> None
     files = sorted(path for path in folder.glob("*") if path.suffix in (".jsonl", ".parquet", ".gz"))
     if not files:
         raise ValueError(f"{folder} holds no data; run `rlhf data fetch` or `rlhf data add {work.kind} FILE`")
-    work.read(files, rejects, CLEAN if work.kind == "pretraining" else _unless_forgotten(work, raw_dir.parent))
+    work.read(
+        files, rejects, CLEAN if work.kind == "pretraining" else _unless_forgotten(work, raw_dir.parent)
+    )
 
 
 def _unless_forgotten(work: Curation, data: Path) -> Sieve | None:

@@ -196,7 +196,8 @@ def jaccard(a: str, b: str) -> float:
 
 
 def score(corpus: Corpus, removed: set[str], limit: float = 0.7) -> dict[str, float]:
-    """Recall of planted near copies of Jaccard `limit` and more (of all, of those under 12 words), and precision.
+    """Recall of planted near copies of Jaccard `limit` and more (of all, of those under 12 words; _of: how many
+    these are), and precision.
 
     A removal is right if the prompt was planted as a copy, exact or near.
     """
@@ -210,6 +211,8 @@ def score(corpus: Corpus, removed: set[str], limit: float = 0.7) -> dict[str, fl
     right = sum(identity in corpus.copy_of for identity in removed)
     return {
         "recall": sum(identity in removed for identity in near) / max(len(near), 1),
+        "recall_of": float(len(near)),
         "recall_short": sum(identity in removed for identity in short) / max(len(short), 1),
+        "recall_short_of": float(len(short)),
         "precision": right / max(len(removed), 1),
     }
