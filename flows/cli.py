@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import data_cli
+from flows.options import Files, Settings, chosen_params
+
 if TYPE_CHECKING:
-    from rlhf.params import Params
     from tasks.registry import ModelRef
 
 app = typer.Typer(
@@ -22,23 +24,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Raw data and data versions.", no_args_is_help=True)
 params_app = typer.Typer(help="Parameters.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(data_cli.app, name="data")
 app.add_typer(params_app, name="params")
-
-Files = Annotated[
-    list[Path] | None, typer.Option("--params", help="a profile laid over params.yaml (may be repeated)")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="one setting: section.key=value (may be repeated)")
-]
 
 UsageError = typer.BadParameter.__mro__[
     2
 ]  # typer carries a click of its own and does not name its base error
 MODELS = {"policy": "policy", "reward-model": "reward-model", "sft": "sft", "base": "base"}
-KINDS = ("prompts", "demonstrations", "comparisons", "pretraining")
 
 
 def main() -> None:
@@ -79,7 +72,7 @@ def run(
     ] = None,
 ) -> None:
     """Continue the unfinished round, or start the next one; what has not changed comes from the cache."""
-    chosen = _params(params, set)
+    chosen = chosen_params(params, set)
     from tasks import lock
 
     holder = lock.holder()
@@ -97,7 +90,7 @@ def run(
 @app.command()
 def status(params: Files = None) -> None:
     """Rounds, models, and whether a round is running."""
-    chosen = _params(params)
+    chosen = chosen_params(params)
     from flows.console import show_status
 
     show_status(chosen)
@@ -106,7 +99,7 @@ def status(params: Files = None) -> None:
 @app.command()
 def report(round: Annotated[int | None, typer.Argument(min=1)] = None, params: Files = None) -> None:
     """Where a round's report page is (the newest finished round's by default)."""
-    _params(params)
+    chosen_params(params)
     from tasks.report import page
 
     print(page(round))
@@ -124,7 +117,7 @@ def chat(
     seed: int = 0,
 ) -> None:
     """Talk to a version: the newest policy by default. Lines on standard input work too."""
-    _params(params)
+    chosen_params(params)
     from flows.chat import converse
 
     converse(_version(version), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
@@ -143,7 +136,7 @@ def export(
         raise ValueError(f"there is no model {model!r} (allowed: {', '.join(MODELS)})")
     if to and to.exists():
         raise ValueError(f"{to} exists already: name a folder that does not")
-    _params(params)
+    chosen_params(params)
     from tasks import registry
 
     ref = registry.resolve(MODELS[model], version)
@@ -162,7 +155,7 @@ def promote(
     params: Files = None,
 ) -> None:
     """Make a policy version the champion."""
-    _params(params)
+    chosen_params(params)
     from tasks import promotion
 
     print(f"champion is {promotion.promote(version.removeprefix('policy/'))}")
@@ -171,137 +164,13 @@ def promote(
 @app.command()
 def rollback(params: Files = None) -> None:
     """Make the previous champion champion again."""
-    _params(params)
+    chosen_params(params)
     from tasks import promotion
 
     print(f"champion is {promotion.rollback()}")
 
 
-# ---------------------------------------------------------------- data
-
-
-@data_app.command("fetch")
-def data_fetch() -> None:
-    """Build the embedded default's raw data in data/raw."""
-    from rlhf.data import sources
-    from tasks import versioning
-
-    versioning.stay_forgotten(Path("data"))
-    for kind, rows in sources.fetch(Path("data/raw")).items():
-        print(f"data/raw/{kind}/embedded.jsonl: {rows} records")
-
-
-@data_app.command("add")
-def data_add(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    files: Annotated[list[str], typer.Argument(help="JSON Lines or Parquet, local or s3://bucket/key")],
-    params: Files = None,
-) -> None:
-    """Add files of your own to data/raw; bad lines are refused with file, line and reason."""
-    if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r} of data (allowed: {', '.join(KINDS)})")
-    _params(params)
-    import tempfile
-
-    from rlhf.data import intake
-    from tasks import storage
-
-    with tempfile.TemporaryDirectory() as folder:
-        local: list[Path] = []
-        for number, name in enumerate(files):
-            if storage.is_s3(name):
-                local += storage.download(name, Path(folder) / str(number))
-            else:
-                local.append(Path(name))
-        for line in _added(intake.add(kind, local, Path("data/raw"))):
-            print(line)
-
-
-@data_app.command("curate")
-def data_curate(
-    files: Annotated[list[Path], typer.Argument(help="prompts: JSON Lines (plain or gzip) or Parquet")],
-    out: Annotated[Path, typer.Option(help="a new directory, or one of an earlier run of this command")],
-    eval: Annotated[
-        list[Path] | None, typer.Option(help="texts that must not be in training (may be repeated)")
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="a Hugging Face directory whose tokenizer measures lengths")
-    ] = None,
-    params: Files = None,
-    set: Settings = None,
-) -> None:
-    """Curate files of prompts by themselves: train, valid, test, and why everything else was removed."""
-    from rlhf.data.room import curate_files
-    from rlhf.params import load
-
-    here = Path("params.yaml")
-    chosen = load(here if here.is_file() else None, params or [], set or [])
-    from flows.data_room import show_curation
-
-    done = curate_files(files, out, chosen.data, evals=eval or [], tokenizer=tokenizer)
-    show_curation(done, out)
-
-
-@data_app.command("audit")
-def data_audit(
-    seed: Annotated[int, typer.Option(min=0, help="draws the planted cases")] = 0,
-    count: Annotated[int, typer.Option(min=100, help="cases a check")] = 4000,
-) -> None:
-    """Plant faults of every kind and show which of them the data room finds; exit 1 where a bar is missed."""
-    from rich.console import Console
-
-    from flows import audit_table
-    from rlhf.data import audit
-
-    if not audit_table.show(audit.run(seed, count), Console() if sys.stdout.isatty() else Console(width=130)):
-        raise typer.Exit(1)
-
-
-@data_app.command("checkout")
-def data_checkout(round: Annotated[int, typer.Argument(min=1)], params: Files = None) -> None:
-    """Bring back the data that a round ended with."""
-    chosen = _params(params)
-    from tasks import versioning
-
-    version = versioning.checkout_round(round, chosen.versioning)
-    print(f"data/ is round {round}'s again ({version.digest})")
-
-
-@data_app.command("snapshot")
-def data_snapshot(params: Files = None) -> None:
-    """Version data/ as it is now and push it."""
-    chosen = _params(params)
-    from tasks import versioning
-
-    print(f"data/ is kept as {versioning.snapshot(chosen.versioning).digest}")
-
-
-@data_app.command("forget")
-def data_forget(
-    user_ids: Annotated[
-        list[str] | None, typer.Argument(help="ids of users, as they stand in user_id")
-    ] = None,
-    file: Annotated[Path | None, typer.Option(help="ids from a file, one a line")] = None,
-    purge: Annotated[
-        bool, typer.Option("--purge", help="also older versions, logs, tables, reports")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask before --purge")] = False,
-    params: Files = None,
-) -> None:
-    """Take users out of the data, in a new version; list the models that learned from them."""
-    chosen = _params(params)
-    from flows.forgetting import forget
-
-    forget(user_ids or [], file, chosen, erase=purge, ask=purge and not yes)
-
-
-@data_app.command("status")
-def data_status(params: Files = None) -> None:
-    """What lies in data/, and whether a version keeps it."""
-    chosen = _params(params)
-    from flows.console import show_data
-
-    show_data(chosen)
+# ---------------------------------------------------------------- parameters
 
 
 @params_app.command("show")
@@ -309,21 +178,11 @@ def params_show(params: Files = None, set: Settings = None) -> None:
     """The parameters in force, as YAML."""
     import yaml
 
-    values = _params(params, set).model_dump(mode="json")
+    values = chosen_params(params, set).model_dump(mode="json")
     print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
 
 
 # ---------------------------------------------------------------- what commands share
-
-
-def _params(files: list[Path] | None = None, settings: list[str] | None = None) -> Params:
-    from rlhf.params import load
-    from tasks.profile import keep_apart
-
-    here = Path("params.yaml")
-    chosen = load(here if here.is_file() else None, files or [], settings or [])
-    keep_apart(chosen)
-    return chosen
 
 
 def _version(text: str) -> ModelRef:
@@ -334,12 +193,6 @@ def _version(text: str) -> ModelRef:
     if name in MODELS:
         return registry.resolve(MODELS[name], version or "newest")
     return registry.resolve("policy", text)
-
-
-def _added(found: Any) -> list[str]:
-    if isinstance(found, dict):
-        return [f"{name}: {count}" for name, count in found.items()]
-    return [str(item) for item in found]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""`rlhf data`: raw data, the data room, data versions, and forgetting a user."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.options import Files, Settings, chosen_params
+
+app = typer.Typer(help="Raw data, curation and data versions.", no_args_is_help=True)
+KINDS = ("prompts", "demonstrations", "comparisons", "pretraining")
+
+
+@app.command("fetch")
+def data_fetch() -> None:
+    """Build the embedded default's raw data in data/raw."""
+    from rlhf.data import sources
+    from tasks import versioning
+
+    versioning.stay_forgotten(Path("data"))
+    for kind, rows in sources.fetch(Path("data/raw")).items():
+        print(f"data/raw/{kind}/embedded.jsonl: {rows} records")
+
+
+@app.command("add")
+def data_add(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    files: Annotated[list[str], typer.Argument(help="JSON Lines or Parquet, local or s3://bucket/key")],
+    params: Files = None,
+) -> None:
+    """Add files of your own to data/raw; bad lines are refused with file, line and reason."""
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r} of data (allowed: {', '.join(KINDS)})")
+    chosen_params(params)
+    import tempfile
+
+    from rlhf.data import intake
+    from tasks import storage
+
+    with tempfile.TemporaryDirectory() as folder:
+        local: list[Path] = []
+        for number, name in enumerate(files):
+            if storage.is_s3(name):
+                local += storage.download(name, Path(folder) / str(number))
+            else:
+                local.append(Path(name))
+        for line in _added(intake.add(kind, local, Path("data/raw"))):
+            print(line)
+
+
+@app.command("curate")
+def data_curate(
+    files: Annotated[list[Path], typer.Argument(help="prompts: JSON Lines (plain or gzip) or Parquet")],
+    out: Annotated[Path, typer.Option(help="a new directory, or one of an earlier run of this command")],
+    eval: Annotated[
+        list[Path] | None, typer.Option(help="texts that must not be in training (may be repeated)")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="a Hugging Face directory whose tokenizer measures lengths")
+    ] = None,
+    params: Files = None,
+    set: Settings = None,
+) -> None:
+    """Curate files of prompts by themselves: train, valid, test, and why everything else was removed."""
+    from rlhf.data.room import curate_files
+    from rlhf.params import load
+
+    here = Path("params.yaml")
+    chosen = load(here if here.is_file() else None, params or [], set or [])
+    from flows.data_room import show_curation
+
+    done = curate_files(files, out, chosen.data, evals=eval or [], tokenizer=tokenizer)
+    show_curation(done, out)
+
+
+@app.command("audit")
+def data_audit(
+    seed: Annotated[int, typer.Option(min=0, help="draws the planted cases")] = 0,
+    count: Annotated[int, typer.Option(min=100, help="cases a check")] = 4000,
+) -> None:
+    """Plant faults of every kind and show which of them the data room finds; exit 1 where a bar is missed."""
+    from rich.console import Console
+
+    from flows import audit_table
+    from rlhf.data import audit
+
+    if not audit_table.show(audit.run(seed, count), Console() if sys.stdout.isatty() else Console(width=130)):
+        raise typer.Exit(1)
+
+
+@app.command("checkout")
+def data_checkout(round: Annotated[int, typer.Argument(min=1)], params: Files = None) -> None:
+    """Bring back the data that a round ended with."""
+    chosen = chosen_params(params)
+    from tasks import versioning
+
+    version = versioning.checkout_round(round, chosen.versioning)
+    print(f"data/ is round {round}'s again ({version.digest})")
+
+
+@app.command("snapshot")
+def data_snapshot(params: Files = None) -> None:
+    """Version data/ as it is now and push it."""
+    chosen = chosen_params(params)
+    from tasks import versioning
+
+    print(f"data/ is kept as {versioning.snapshot(chosen.versioning).digest}")
+
+
+@app.command("forget")
+def data_forget(
+    user_ids: Annotated[
+        list[str] | None, typer.Argument(help="ids of users, as they stand in user_id")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="ids from a file, one a line")] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="also older versions, logs, tables, reports")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask before --purge")] = False,
+    params: Files = None,
+) -> None:
+    """Take users out of the data, in a new version; list the models that learned from them."""
+    chosen = chosen_params(params)
+    from flows.forgetting import forget
+
+    forget(user_ids or [], file, chosen, erase=purge, ask=purge and not yes)
+
+
+@app.command("status")
+def data_status(params: Files = None) -> None:
+    """What lies in data/, and whether a version keeps it."""
+    chosen = chosen_params(params)
+    from flows.console import show_data
+
+    show_data(chosen)
+
+
+def _added(found: Any) -> list[str]:
+    if isinstance(found, dict):
+        return [f"{name}: {count}" for name, count in found.items()]
+    return [str(item) for item in found]
