@@ -11,7 +11,7 @@ from rlhf.data.pii_id_checks import is_valid
 from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
-    r"(?<![\w.,/#-])(?:"
+    r"(?<![\w.,/#+-])(?:"
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
     r"|\d{12,19}"
