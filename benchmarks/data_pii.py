@@ -28,14 +28,14 @@ SEED = 20_260
 
 def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
     """pii_rows_per_second, pii (recall and precision by kind); with a peer also pii_vs_presidio and pii_presidio."""
-    made = cases(SEED, 1_200 if quick else 6_000)
+    made = cases(SEED, 1_200 if quick else 3_000)
     dense = [case.text for case in made if case.spans]
     python = peer or (PEER if Path(PEER).exists() else None)
     rates: dict[str, list[float]] = {"ours": [], "presidio": []}
     workers = {"ours": _start([sys.executable, "-m", "benchmarks.data_pii", "--worker"])}
     if python:
         workers["presidio"] = _start([python, "-m", "benchmarks.peers.presidio_pii"])
-    for turn in range(1 + (3 if quick else 5)):
+    for turn in range(1 + (2 if quick else 5)):
         for name, process in workers.items():
             seconds = _one(process, dense)["seconds"]
             if turn:  # the first warms up

@@ -11,7 +11,7 @@ from rlhf.data.pii_id_checks import is_valid
 from rlhf.data.pii_text import Seen, Span, digits_of
 
 _CARD = re.compile(
-    r"(?<![\w.,/#-])(?:"
+    r"(?<![\w.,/#+-])(?:"
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
     r"|\d{12,19}"
@@ -24,7 +24,7 @@ _ISSUERS = (  # first digits, lengths; ISO/IEC 7812 ranges as the issuers publis
     (r"3[47]", (15,)),
     (r"6011|64[4-9]|65", (16, 17, 18, 19)),
     (r"30[0-5]|309|3[689]", (14, 15, 16, 17, 18, 19)),
-    (r"35(?:2[89]|[3-8])", (16, 17, 18, 19)),
+    (r"35", (16, 17, 18, 19)),
     (r"2131|1800", (15,)),
     (r"62|81", (16, 17, 18, 19)),
     (r"50|5[6-9]|6(?:0|3|7)|0604", (12, 13, 14, 15, 16, 17, 18, 19)),

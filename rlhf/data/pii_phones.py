@@ -46,6 +46,7 @@ _DATE = re.compile(
 )
 _YEARS = re.compile(r"(?:(?:1[5-9]|20)\d\d[ /-]*)+")
 _DECIMALS = re.compile(r"\d+\.\d+|.*\d\.\d+ +\(?\d+\.\d.*|0\.\d.*|.*\b\d{1,2}\.\d\d ?- ?\d{1,2}\.\d\d\b.*")
+_HALVES = re.compile(r"\d{3,4}\.\d{4}")  # Australians part eight digits by a dot
 _DOTTED_QUAD = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _ISBN = re.compile(
     r"(?=(?:\D*\d){10}\D*$|(?:\D*\d){13}\D*$)(?:97[89][- ])?\d{1,5}[- ]\d{1,7}[- ]\d{1,6}[- ]\d"
@@ -209,7 +210,7 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
         _DATE.match(number)
         or _YEARS.fullmatch(number)
         or _DOTTED_QUAD.fullmatch(number)
-        or _DECIMALS.fullmatch(number)
+        or (_DECIMALS.fullmatch(number) and not (said and _HALVES.fullmatch(number)))
     ):
         return False
     groups = re.findall(r"\d+", number)

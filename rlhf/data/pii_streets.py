@@ -31,7 +31,7 @@ _HOUSE = (
 )
 _POSTCODE = r"(?:(?:[A-Z]{1,2}-)?\d{4,5}(?:[ -]\d{2,3})?(?! ?(?:€|%|km|euro))(?: ?[A-Z]{2}(?![\w]))?|\d{2}-\d{3}|\d{3} \d{2})"
 _PLACE = (
-    rf"(?:{_CAP}|'[ts] ?{_CAP})(?:[ -](?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|"
+    rf"(?:'[ts][ -]?|(?:de|den|het) )?{_CAP}(?:[ -](?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|"
     rf"\([A-Z]{{2}}\)|\d{{2}}\b)){{0,4}}"
 )
 _FLOOR = (

@@ -138,7 +138,8 @@ def apart(spans: Iterable[tuple[int, Span]]) -> list[Span]:
 _LABELS = (
     "isbn issn doi order invoice ticket tracking case version ver ref reference part sku model serial account acct item "
     "product article barcode ean upc gtin asin patent receipt confirmation booking reservation transaction parcel shipment "
-    "lot batch ordinance resolution decree regulation policy claim member membership policy patient mrn imei meid vin epoch timestamp build commit job issue bug "
+    "lot batch ordinance resolution decree regulation policy claim member membership policy patient mrn imei "
+    "meid vin epoch timestamp build commit job issue bug "
     "error route flight train bus catalog catalogue code pin plate permit registration reg docket file record row "
     "bestellnummer bestellung rechnungsnummer rechnung auftrag auftragsnummer sendungsnummer artikelnummer kundennummer "
     "nhs sin tfn bsn nif dni pesel cpf ssn tin ein vat abn acn npi iban bic swift routing utr aadhaar "
