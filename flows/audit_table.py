@@ -27,7 +27,7 @@ def show(figures: Iterable[Figures], console: Console) -> bool:
             f"{line.recall:.4f}" if line.planted else "",
             f"{line.clean:,}" if line.clean else "",
             f"{line.wrong:,}" if line.clean else "",
-            f"{line.precision:.4f}" if line.planted and line.clean else "",
+            f"{line.precision:.4f}" if line.precision_bar is not None else "",
             _bars(line),
             "holds" if line.holds else "MISSED",
         )
