@@ -59,10 +59,13 @@ def _blocks(lengths: list[int], positions: Tensor) -> list[Block]:
     """Neighbouring rows of like length: callers sort rows by length, which makes the blocks few."""
     blocks: list[Block] = []
     first = start = 0
+    least = most = lengths[0] if lengths else 0
     for row in range(1, len(lengths) + 1):
-        kept = lengths[first : row + 1]
-        if row < len(lengths) and min(kept) >= LIKE * max(kept):
-            continue
+        if row < len(lengths):
+            least, most = min(least, lengths[row]), max(most, lengths[row])
+            if least >= LIKE * most:
+                continue
+            least = most = lengths[row]
         width, count = max(lengths[first:row]), torch.tensor(lengths[first:row], device=positions.device)
         end = start + sum(lengths[first:row])
         rows = torch.repeat_interleave(torch.arange(row - first, device=positions.device), count)

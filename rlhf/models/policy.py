@@ -55,6 +55,7 @@ def response_logprobs(
     for group in by_length(lengths, max_tokens, least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
         logprobs = token_logprobs(model, batch, temperature=temperature).logprobs
-        for row, i in enumerate(group):
-            found[i] = logprobs[row][batch.is_response[row]].cpu()
+        own = logprobs[batch.is_response].cpu().split([len(responses[i]) for i in group])
+        for i, of_row in zip(group, own, strict=True):
+            found[i] = of_row
     return found

@@ -24,15 +24,12 @@ def pad(
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Prompt and response of each row, one after the other, padded on the right to the longest."""
-    width = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
-    ids = torch.full((len(prompts), width), pad_id, dtype=torch.int64)
-    is_real = torch.zeros((len(prompts), width), dtype=torch.bool)
-    is_response = torch.zeros((len(prompts), width), dtype=torch.bool)
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        end = len(prompt) + len(response)
-        ids[row, :end] = torch.tensor([*prompt, *response])
-        is_real[row, :end] = True
-        is_response[row, len(prompt) : end] = True
+    rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+    starts, ends = torch.tensor([len(prompt) for prompt in prompts]), torch.tensor([len(row) for row in rows])
+    width = int(ends.max())
+    ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
+    is_real = torch.arange(width) < ends[:, None]
+    is_response = is_real & (torch.arange(width) >= starts[:, None])
     return Batch(ids.to(device), is_real.to(device), is_response.to(device))
 
 

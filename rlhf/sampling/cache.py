@@ -1,4 +1,4 @@
-"""The key-value cache of a batch that is being decoded: filled from packed prompts, then written in place."""
+"""Keys and values of rows that are being decoded: where they stand, and how a row makes room for the next."""
 
 from __future__ import annotations
 
@@ -9,60 +9,131 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from rlhf.models.packed import Layout
+from rlhf.models.packed import hidden_states, layout_of
+from rlhf.models.rows import pad
 
 
-class ReservedLayer(DynamicLayer):
-    """Keys and values of one layer, in memory reserved for all tokens to come.
+class Slots:
+    """A fixed number of rows of a model that packs, each in a slot of its own, with a column a position.
+
+    So a slot takes a prompt at any time, whatever the others are at, and memory is bounded by slots x columns.
+    """
+
+    def __init__(self, model: Any, pad_id: int, slots: int, columns: int) -> None:
+        """columns: tokens of the longest row, prompt and answer."""
+        self.model, self.pad_id, self.columns = model, pad_id, columns
+        self.cache = DynamicCache(config=model.config)
+        self.layers = [SlotLayer(slots * columns) for _ in self.cache.layers]
+        self.cache.layers = list(self.layers)
+
+    def read(self, prompts: list[list[int]], slots: Tensor) -> Tensor:
+        """Each prompt into its slot [B]. Returns the logits after them [B, V]."""
+        device = self.model.device
+        batch = pad(prompts, [[]] * len(prompts), self.pad_id, device)
+        layout = layout_of(batch.is_real)
+        for layer in self.layers:
+            layer.places, layer.shown = (
+                slots[layout.places // layout.width] * self.columns + layout.positions[0],
+                None,
+            )
+        hidden = hidden_states(self.model, batch.ids, batch.is_real, layout, self.cache)
+        return self.model.get_output_embeddings()(hidden[batch.is_real.sum(1).cumsum(0) - 1])
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """A token [B] more for the first B slots, at its position [B] in the row. Returns the logits after it [B, V]."""
+        rows, width = len(tokens), int(positions.max()) + 1
+        columns = torch.arange(width, device=tokens.device)
+        places = torch.arange(rows, device=tokens.device) * self.columns + positions
+        for layer in self.layers:
+            layer.places, layer.shown = places, (self.columns, rows, width)
+        return self.model(
+            input_ids=tokens[:, None],
+            attention_mask=(columns <= positions[:, None])[:, None, None],
+            position_ids=positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+
+    def keep(self, rows: Tensor) -> None:
+        """Slot i holds from now on what slot rows[i] >= i held."""
+        moved = torch.nonzero(rows != torch.arange(len(rows), device=rows.device))[:, 0]
+        for layer in self.layers:
+            for held in (layer.keys, layer.values):
+                by_slot = held.unflatten(0, (-1, self.columns))
+                by_slot[moved] = by_slot[rows[moved]]
+
+
+class SlotLayer(DynamicLayer):
+    """Keys and values of one layer, [slots * columns, H, D], in memory reserved for all tokens to come.
 
     DynamicLayer copies what it holds at every token, which costs a small model more than its arithmetic.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, held: int) -> None:
-        """keys, values: [B, H, T, D], of which the first `held` tokens are there."""
+    places: Tensor  # [tokens] int64, where the next tokens are written
+    shown: (
+        tuple[int, int, int] | None
+    )  # columns a slot, and how many slots and columns attention sees; None: none
+
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._all_keys, self._all_values = keys, values
-        self._show(held)
+        self.size = size
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.keys, self.values = (
+            part.new_zeros((self.size, part.shape[1], part.shape[3])) for part in (key_states, value_states)
+        )
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append [B, H, T, D] keys and values; returns all of them, as views."""
-        held = self.get_seq_length()
-        end = held + key_states.shape[-2]
-        self._all_keys[:, :, held:end] = key_states
-        self._all_values[:, :, held:end] = value_states
-        self._show(end)
-        return self.keys, self.values
+        """Write [B, H, T, D] keys and values at `places`. Returns those of the slots shown, or of prompts that are
+        being read the given ones: a packed prompt sees nothing but itself."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        seen = []
+        for held, new in ((self.keys, key_states), (self.values, value_states)):
+            held.index_copy_(0, self.places, new.transpose(1, 2).flatten(0, 1))
+            seen.append(new if self.shown is None else self._show(held, *self.shown))
+        return seen[0], seen[1]
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the given rows."""
-        held = self.get_seq_length()
-        self._all_keys, self._all_values = self._all_keys[indices], self._all_values[indices]
-        self._show(held)
+    def get_seq_length(self) -> int:
+        return 0 if self.shown is None else self.shown[2] - 1
 
-    def _show(self, end: int) -> None:
-        self.keys, self.values = self._all_keys[:, :, :end], self._all_values[:, :, :end]
-
-
-def reserved(packed: DynamicCache, layout: Layout, room: int) -> DynamicCache:
-    """Prompts' keys and values, [1, H, N, D] a layer, as [B, H, T + room, D], every row's last token at column T - 1."""
-    rows = layout.places // layout.width
-    lengths = torch.bincount(rows, minlength=layout.rows)
-    columns = layout.width - lengths[rows] + layout.positions[0]
-    cache = DynamicCache()
-    cache.layers = [
-        ReservedLayer(
-            _place(layer.keys, rows, columns, layout, room),
-            _place(layer.values, rows, columns, layout, room),
-            layout.width,
-        )
-        for layer in packed.layers
-    ]
-    return cache
+    @staticmethod
+    def _show(held: Tensor, columns: int, rows: int, width: int) -> Tensor:
+        return held.unflatten(0, (-1, columns))[:rows, :width].transpose(1, 2)
 
 
-def _place(packed: Tensor, rows: Tensor, columns: Tensor, layout: Layout, room: int) -> Tensor:
-    _, heads, _, size = packed.shape
-    whole = packed.new_zeros((layout.rows, heads, layout.width + room, size))
-    whole[rows, :, columns] = packed[0].transpose(0, 1)
-    return whole
+class Padded:
+    """The same for a model that does not pack: all rows are read at once, padded on the left, and none is refilled."""
+
+    def __init__(self, model: Any, pad_id: int) -> None:
+        self.model, self.pad_id = model, pad_id
+        self.cache = DynamicCache(config=model.config)
+
+    def read(self, prompts: list[list[int]], _: Tensor) -> Tensor:
+        device, width = self.model.device, max(map(len, prompts))
+        ids = [[self.pad_id] * (width - len(prompt)) + prompt for prompt in prompts]
+        starts = torch.tensor([width - len(prompt) for prompt in prompts])
+        self.is_real = (torch.arange(width) >= starts[:, None]).long().to(device)
+        return self.model(
+            input_ids=torch.tensor(ids, device=device),
+            attention_mask=self.is_real,
+            position_ids=(self.is_real.cumsum(1) - 1).clamp(min=0),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        self.is_real = torch.cat([self.is_real, torch.ones_like(tokens)[:, None]], dim=1)
+        return self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.is_real,
+            position_ids=positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+
+    def keep(self, rows: Tensor) -> None:
+        self.is_real = self.is_real[rows]
+        self.cache.batch_select_indices(rows)

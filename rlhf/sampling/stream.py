@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from rlhf.chat import Message, encode_prompt
 from rlhf.data.pii import redact
-from rlhf.sampling.engine import draw
+from rlhf.sampling.decoding import draw
 
 HELD_BACK = 48  # characters shown only once what follows them is known: PII is found whole or not at all
 
@@ -41,7 +41,8 @@ def stream(
     fed, answer, shown = torch.tensor([ids], device=model.device), [], ""
     for _ in range(min(room, max_new_tokens)):
         logits = model(input_ids=fed, past_key_values=cache, use_cache=True).logits[:, -1].float()
-        fed = draw(torch.log_softmax(logits / temperature, dim=-1), generator)[:, None]
+        number = torch.rand(1, generator=generator, device=model.device)
+        fed = draw(torch.log_softmax(logits / temperature, dim=-1), number)[:, None]
         if int(fed) == tokenizer.eos_token_id:
             break
         answer.append(int(fed))

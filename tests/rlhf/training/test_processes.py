@@ -23,7 +23,7 @@ SEVERAL = """
 import json, pathlib, shutil, sys
 from rlhf import distributed, jobs
 from rlhf.sampling import engine
-engine.GROUP_TOKENS["cpu"] = 40
+engine.CACHE_TOKENS["cpu"] = 40
 leave, distributed.finish = distributed.finish, lambda: None
 job = json.loads(pathlib.Path(sys.argv[-1]).read_text())
 for file in job["inputs"]["jobs"]:
@@ -86,7 +86,7 @@ def alone(world, inputs, tmp_path_factory) -> Path:
     """Every stage but PPO by one process."""
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(engine.GROUP_TOKENS, "cpu", 40)
+        patch.setitem(engine.CACHE_TOKENS, "cpu", 40)
         for stage in inputs.keys() - {"ppo"}:
             world.run(stage, folder / stage, inputs[stage], **SECTIONS)
     return folder

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
 
 from rlhf.models import directories, reward, tokenizer
 from rlhf.models.packed import hidden_states, is_packing, layout_of, prepare
 from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
-from rlhf.sampling.cache import reserved
 from rlhf.sampling.engine import sample_ids
 from rlhf.training.finite import name_of_broken_gradient, require_finite
 from rlhf.training.ppo_trainer import check_first_ratio
@@ -35,7 +33,7 @@ PROMPTS = [[5, 6, 7], [9], [10, 11, 12, 13, 14, 15, 16], [8, 9]]
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_first_ratio_is_one(model, words, temperature):
-    """Sampled through left padding and a cache, recomputed with right padding: the same log-probabilities."""
+    """Sampled through a cache, recomputed with right padding: the same log-probabilities."""
     found = sample_ids(
         model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, max_tokens=60
     )
@@ -97,38 +95,6 @@ def test_packed_rows_give_the_hidden_states_of_padded_ones(model):
             found[name] = hidden.detach(), gradients
         assert torch.allclose(found["packed"][0], found["sdpa"][0], atol=1e-5)
         assert torch.allclose(found["packed"][1], found["sdpa"][1], atol=1e-3)
-
-
-def test_a_reserved_cache_holds_what_a_growing_one_holds(model):
-    """Prompts, two tokens, then rows taken out, then a token more: the same logits."""
-    prepare(model)
-    prompts = [[5, 6, 7], [9], [10, 11]]
-    is_real = torch.tensor([[1, 1, 1], [0, 0, 1], [0, 1, 1]]).bool()
-    ids = torch.tensor([[5, 6, 7], [3, 3, 9], [3, 10, 11]])
-    layout, packed = layout_of(is_real), DynamicCache(config=model.config)
-    with torch.no_grad():
-        hidden_states(model, ids, is_real, layout, packed)
-        cache = reserved(packed, layout, room=3)
-        rows = [0, 1, 2]
-        for step, tokens in enumerate([[14, 15, 16], [17, 18, 19], [20, 21]]):
-            if step == 2:
-                cache.batch_select_indices(torch.tensor([0, 2]))
-                rows = [0, 2]
-            prompts = [
-                [*prompt, token] for prompt, token in zip([prompts[row] for row in rows], tokens, strict=True)
-            ]
-            mask = torch.cat(
-                [is_real[rows].long(), torch.ones(len(rows), step + 1, dtype=torch.int64)], dim=1
-            )
-            found = model(
-                input_ids=torch.tensor(tokens)[:, None],
-                attention_mask=mask,
-                position_ids=torch.tensor([[len(prompt) - 1] for prompt in prompts]),
-                past_key_values=cache,
-            ).logits[:, -1]
-            rows = list(range(len(rows))) if step < 2 else rows
-            for row, prompt in enumerate(prompts):
-                assert torch.allclose(found[row], model(torch.tensor([prompt])).logits[0, -1], atol=1e-5)
 
 
 def test_sampling_follows_the_distribution(words, families):
