@@ -67,6 +67,7 @@ class Curation:
         self.rows = np.empty(0, np.int64)
         self.sides: dict[str, np.ndarray] = {}
         self.spans: dict[int, list[Record]] = {}  # personal data by row
+        self.use_cases = np.empty(0, np.uint8)  # as classified, by row: places in contract.USE_CASES
         self.prints = Cache(cache and cache / f"{kind}-fingerprints", FINGERPRINT, params.prefix_chars)
         self.verdicts = Cache(cache and cache / f"{kind}-verdicts", VERDICT, asked)
 
@@ -149,6 +150,7 @@ class Curation:
         size = len(self.table)
         foreign, tokens = np.zeros(size, "S8"), np.zeros(size, np.uint32)
         private = self._private()
+        self.use_cases = np.zeros(size, np.uint8)
 
         def piece(rows: np.ndarray) -> tuple[bytes, np.ndarray]:
             return self.table.store.gather(rows), private[rows]
@@ -158,6 +160,7 @@ class Curation:
             self.verdicts, self._partitions(self.rows), verdicts.of_lines, self.asked, piece, salt
         ):
             foreign[rows], tokens[rows] = found["foreign"], found["tokens"]
+            self.use_cases[rows] = found["use_case"]
             for at in np.flatnonzero(found["personal"]).tolist():
                 self.spans[int(rows[at])] = spans[name_of(keys[at])]
         self._filter("language", foreign != b"", lambda row: {"reason": f"language {foreign[row].decode()}"})

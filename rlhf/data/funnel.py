@@ -28,14 +28,14 @@ class Summary:
     users: int = 0
     examples: list[str] = field(default_factory=list)  # redacted
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, use_case: str | None) -> None:
         self.rows += 1
         parts = [record["text"]] if "text" in record else [m["content"] for m in record["messages"]]
         self.words.append(sum(len(text.split()) for text in parts))
         if len(self.examples) < EXAMPLES:
             self.examples.append(verdicts.shown(record))
-        if "use_case" in record:
-            self.use_cases[record["use_case"] or "not given"] += 1
+        if use_case is not None:
+            self.use_cases[use_case] += 1
 
     def as_dict(self) -> Record:
         words = np.sort(np.frombuffer(self.words, np.uint32)) if self.words else np.zeros(1, np.uint32)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from rlhf.data import verdicts
+from rlhf.data.contract import USE_CASES
 from rlhf.data.curation import Curation
 from rlhf.data.funnel import Summary
 
@@ -24,8 +25,8 @@ def write_jsonl(path: Path, work: Curation, side: str) -> Summary:
     """A side of the split as the contract's JSON Lines: text or messages, unknown fields in their place."""
     summary, encode = _summary(work, work.sides[side]), msgspec.json.Encoder().encode
     with path.open("wb", buffering=1 << 20) as file:
-        for record in _records(work, work.sides[side], redact=side == "train"):
-            summary.add(record)
+        for record, case in _records(work, work.sides[side], redact=side == "train"):
+            summary.add(record, case)
             file.write(encode(external(record)) + b"\n")
     return summary
 
@@ -33,8 +34,8 @@ def write_jsonl(path: Path, work: Curation, side: str) -> Summary:
 def write_parquet(path: Path, work: Curation, rows: np.ndarray, *, training: bool) -> Summary:
     """Rows as Parquet. training: personal data is redacted where data.pii says so."""
     summary, frames, chunk = _summary(work, rows), [], list[Record]()
-    for record in _records(work, rows, redact=training):
-        summary.add(record)
+    for record, case in _records(work, rows, redact=training):
+        summary.add(record, case)
         chunk.append(record)
         if len(chunk) == _CHUNK:
             frames.append(_frame(chunk))
@@ -57,11 +58,15 @@ def external(record: Record) -> Record:
     return line | (msgspec.json.decode(record["extra"]) if record.get("extra") else {})
 
 
-def _records(work: Curation, rows: np.ndarray, *, redact: bool) -> Iterator[Record]:
+def _records(work: Curation, rows: np.ndarray, *, redact: bool) -> Iterator[tuple[Record, str | None]]:
+    """(record, use case: given or classified; None where it is no prompt), in order of id."""
     ordered = work.table.by_id(rows)
     redact = redact and work.params.pii == "redact"
     for row, record in zip(ordered.tolist(), work.table.records(ordered), strict=True):
-        yield verdicts.redacted(record) if redact and row in work.spans else record
+        case = None
+        if work.kind == "prompts":
+            case = record["use_case"] or USE_CASES[work.use_cases[row]]
+        yield (verdicts.redacted(record) if redact and row in work.spans else record), case
 
 
 def _summary(work: Curation, rows: np.ndarray) -> Summary:

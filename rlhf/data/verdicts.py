@@ -1,4 +1,4 @@
-"""What is said of a record by itself: its language, its length, the personal data in it."""
+"""What is said of a record by itself: its language, its length, its use case, the personal data in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rlhf.data import language, pii
+from rlhf.data import language, pii, use_case
+from rlhf.data.contract import USE_CASES
 from rlhf.data.fold import fingerprint, fold
 from rlhf.data.leakage import HeldOut
 
@@ -18,7 +19,7 @@ TOKENS_A_WORD = 1.5  # where no tokenizer is at hand
 SHOWN = 160  # characters
 LONG_ENOUGH = 8  # words, for an earlier turn of a held-out conversation to be looked for in training
 ANSWERED = "demonstrations_train"
-VERDICT = np.dtype([("foreign", "S8"), ("tokens", np.uint32), ("personal", np.bool_)])
+VERDICT = np.dtype([("foreign", "S8"), ("tokens", np.uint32), ("personal", np.bool_), ("use_case", np.uint8)])
 
 
 class Asked(NamedTuple):
@@ -38,6 +39,8 @@ def of_lines(asked: Asked, piece: tuple[bytes, np.ndarray]) -> tuple[np.ndarray,
     spans: dict[int, list[Record]] = {}
     for row, record in enumerate(records):
         found["foreign"][row] = (language.foreign(question(record), asked.languages) or "").encode()
+        if "user_id" in record:
+            found["use_case"][row] = USE_CASES.index(use_case.classify(record["messages"]))
         if private[row] and (here := personal(record)):
             found["personal"][row] = True
             spans[row] = here

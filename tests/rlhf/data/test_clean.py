@@ -12,7 +12,7 @@ def test_pages_lose_what_is_no_text():
         "© 2024 Harbour Times. All rights reserved.\nRead more\nIt stands."
     )
     assert (
-        clean(text) == "The old bridge of the harbour was built of wood and stone.\nIt stands.\n\nIt stands."
+        clean(text) == "The old bridge of the harbour was built of wood and stone.\nIt stands."
     )
 
 
