@@ -101,7 +101,9 @@ class Curation:
         ):
             found.append(prints)
         self.rows = self.table.age
-        self._prints = np.concatenate(found)[self.rows]
+        prints = np.concatenate(found)
+        found.clear()
+        self._prints = prints[self.rows]
         reasons = Counter(f"{reject.field}: {reject.reason.split(' in ')[0]}" for reject in rejects[before:])
         valid = len(self.table) + len(out)
         self.funnel.step("contract", valid + len(rejects) - before, valid, reasons)

@@ -102,44 +102,43 @@ def greedy(
     starts: [rows] the earliest row of the same start. A row goes if an earlier KEPT row has its start,
     or else if it is a near copy of an earlier kept row.
     """
-    rows = np.arange(len(sketches))
-    leads = _leads(sketches, rows) & (starts == rows)
-    followers = sketches.likely(_with_first(sketches, rows, leads), limit)
-    edges = [pairs[verify(pairs)] for pairs in followers]
+    leads = starts == np.arange(len(sketches))
+    firsts = [np.empty((0, 2), np.int64), *sketches.likely(_with_first(sketches, leads), limit)]
+    pairs = np.concatenate(firsts)
+    edges = [_that_are(verify, pairs[leads[pairs[:, 0]]])]
     gone = ~leads & leads[starts]
-    for pairs in edges:
-        gone[pairs[:, 1]] = True
-    undecided = np.flatnonzero(~leads & ~gone)
-    rest = sketches.likely(_with_neighbours(sketches, undecided), limit)
-    edges += [pairs[verify(pairs)] for pairs in rest]
-    return _in_order(starts, np.concatenate([np.empty((0, 2), np.int64), *edges]))
+    gone[edges[0][:, 1]] = True
+    undecided = ~leads & ~gone
+    edges.append(_that_are(verify, pairs[undecided[pairs].all(1)]))
+    rest = sketches.likely(_with_neighbours(sketches, np.flatnonzero(undecided)), limit)
+    edges += [_that_are(verify, pairs) for pairs in rest]
+    return _in_order(starts, np.concatenate(edges))
 
 
-def _leads(sketches: Sketches, rows: np.ndarray) -> np.ndarray:
-    """[rows] bool: which share no band with an earlier one. Nothing can remove them."""
-    leads = np.ones(len(rows), bool)
-    for keys, places in sketches.buckets(rows):
-        leads[places[1:][keys[1:] == keys[:-1]]] = False
-    return leads
+def _that_are(verify: Verify, pairs: np.ndarray) -> np.ndarray:
+    return pairs[verify(pairs)]
 
 
-def _with_first(sketches: Sketches, rows: np.ndarray, leads: np.ndarray) -> Iterator[np.ndarray]:
-    """[pairs, 2]: the first of each bucket, where it leads, with each of the others."""
-    for keys, places in sketches.buckets(rows):
+def _with_first(sketches: Sketches, leads: np.ndarray) -> Iterator[np.ndarray]:
+    """[pairs, 2]: the first of each bucket with each of the others.
+
+    leads: [rows] bool, where it is made False of those that share a band with an earlier one: nothing can
+    remove the rest.
+    """
+    for keys, places in sketches.buckets(np.arange(len(sketches))):
         fresh = np.ones(len(keys), bool)
         fresh[1:] = keys[1:] != keys[:-1]
         first = places[np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))]
-        chosen = ~fresh & leads[first]
-        yield np.stack([rows[first[chosen]], rows[places[chosen]]], 1)
+        leads[places[~fresh]] = False
+        yield np.stack([first[~fresh], places[~fresh]], 1)
 
 
 def _with_neighbours(sketches: Sketches, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """[pairs, 2]: each row with the first of its buckets and with those just before it.
+    """[pairs, 2]: each row with those just before it in its buckets.
 
     What a row is compared with depends on earlier rows alone, and their number is bounded: buckets are large
     where texts share a template, and of two that are near copies some bucket holds little else.
     """
-    yield from _with_first(sketches, rows, np.ones(len(rows), bool))
     for keys, places in sketches.buckets(rows):
         at = np.flatnonzero(keys[1:] == keys[:-1])
         for distance in range(1, BEFORE + 1):  # at: those that share their key with the one so many places on
@@ -186,6 +185,8 @@ def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np
 
     Demonstrations are if both the prompts and the completions are: many questions have one answer.
     """
+    if not len(pairs):
+        return np.zeros(0, bool)
     texts = [fingerprints.compared(record, 1) for record in records]
     alike = jaccard([text.spoken for text in texts], pairs) >= limit
     if any(text.answer for text in texts):

@@ -11,9 +11,7 @@ def test_pages_lose_what_is_no_text():
         "The old bridge of the harbour was built of wood and stone.\n"
         "© 2024 Harbour Times. All rights reserved.\nRead more\nIt stands."
     )
-    assert (
-        clean(text) == "The old bridge of the harbour was built of wood and stone.\nIt stands."
-    )
+    assert clean(text) == "The old bridge of the harbour was built of wood and stone.\nIt stands."
 
 
 def test_sentences_that_mention_it_stay():
