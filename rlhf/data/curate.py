@@ -68,7 +68,10 @@ def curate(
     asked = Asked(tuple(params.languages), verdicts.check_tokenizer(tokenizer) if tokenizer else None)
     rejects: list[contract.Reject] = []
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out_dir, prefix=".work-")))
+        for left in out_dir.glob(".work-*.part"):  # by a run that was killed
+            shutil.rmtree(left)
+        aside = tempfile.TemporaryDirectory(dir=out_dir, prefix=".work-", suffix=".part")
+        folder = Path(stack.enter_context(aside))
         engine = stack.enter_context(Engine(params))
         works = {kind: Curation(kind, folder, params, engine, asked, cache=cache) for kind in KINDS}
         for work in works.values():

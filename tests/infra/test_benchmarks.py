@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import long_run
+from benchmarks import data_corpus, long_run
 
 
 def test_an_iteration_of_ppo_against_the_floor(pytestconfig):
@@ -52,3 +52,31 @@ def test_a_long_run_is_summed_up_by_quarter(last, verdict):
     assert (found["collapsed"] or "").startswith(verdict or "") and (found["collapsed"] is None) == (
         verdict is None
     )
+
+
+def test_the_data_room_on_a_corpus_of_known_truth(pytestconfig):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.data",
+        "--rows",
+        "400",
+        "--quick",
+        "--no-pii",
+        "--json",
+        "--peers",
+    ]
+    done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["near_recall"] > 0.9 < found["near_precision"]
+    assert found["rows_per_second"] > 0 < found["peak_gb"]
+
+
+def test_what_is_planted_is_what_is_scored():
+    made = data_corpus.corpus(2000, seed=3)
+    copies = set(made.copy_of)
+    others = {row["id"] for row in made.records} - copies
+    assert data_corpus.score(made, copies) == {"recall": 1.0, "recall_short": 1.0, "precision": 1.0}
+    assert data_corpus.score(made, others) == {"recall": 0.0, "recall_short": 0.0, "precision": 0.0}
+    assert made == data_corpus.corpus(2000, seed=3) != data_corpus.corpus(2000, seed=4)

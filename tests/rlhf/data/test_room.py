@@ -12,7 +12,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rlhf.data import engine
+from rlhf.data.curation import Curation, Sieve
 from rlhf.data.room import FILES, curate_files
+from rlhf.data.verdicts import Asked
 from rlhf.params import DataParams
 from rlhf.records import read_jsonl, write_jsonl
 
@@ -260,3 +262,23 @@ def test_mistakes_are_sentences(prompts, tmp_path):
         with pytest.raises(ValueError, match=said):
             curate_files(files, tmp_path / out, PARAMS, evals=evals)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_sieve_may_count_without_naming(prompts, tmp_path):
+    first = {"p0000", "p0001"}
+    for named in (True, False):
+        folder = tmp_path / str(named)
+        folder.mkdir()
+        sieve = Sieve("gone", "asked to go", lambda row: None if row["id"] in first else row, named)
+        with engine.Engine(PARAMS) as place:
+            work = Curation("prompts", folder, PARAMS, place, Asked(("en",), None))
+            work.read([prompts], [], sieve)
+            work.close()
+        assert work.funnel.steps[1] | {"examples": []} == {
+            "step": "gone",
+            "in": 400,
+            "out": 398,
+            "reasons": {"asked to go": 2},
+            "examples": [],
+        }
+        assert {row["id"] for row in read_jsonl(work.funnel.removed)} == (first if named else set())
