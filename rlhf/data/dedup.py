@@ -8,12 +8,11 @@ nothing that stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from rlhf.data import fingerprints, near
+from rlhf.data import near
 from rlhf.data.near import Verify
 
 Record = dict[str, Any]
@@ -52,40 +51,6 @@ def copies(prints: np.ndarray, limit: float, verify: Verify) -> tuple[np.ndarray
     step[again] = np.where(stands, STEPS.index("exact"), step[first[again]])
     of[again] = np.where(stands, first[again], of[first[again]])
     return step, of
-
-
-def exact(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """(kept, {id, duplicate_of} of the copies) of records in memory: equal folded texts alone."""
-    return _equal(records, "whole", 1)
-
-
-def long_prefix(records: Sequence[Record], characters: int) -> tuple[list[Record], list[Record]]:
-    """The same: prompts whose first so many folded characters are equal, or whose whole texts are."""
-    return _equal(records, "start", characters)
-
-
-def near_copies(records: Sequence[Record], limit: float) -> tuple[list[Record], list[Record]]:
-    """The same: equal texts, and near copies at a Jaccard index of `limit`; no rule of prefixes."""
-    rows = sorted(records, key=by_age)
-    prints = fingerprints.of_texts([fingerprints.compared(row, 10**9) for row in rows])
-    step, of = copies(prints, limit, lambda pairs: near.are_copies(rows, pairs, limit))
-    return _parted(rows, np.where(step > 0, of, np.arange(len(rows))))
-
-
-def _equal(records: Sequence[Record], key: str, characters: int) -> tuple[list[Record], list[Record]]:
-    rows = sorted(records, key=by_age)
-    prints = fingerprints.of_texts([fingerprints.compared(row, characters) for row in rows])
-    return _parted(rows, first_of_each(prints[key]))
-
-
-def _parted(rows: list[Record], first: np.ndarray) -> tuple[list[Record], list[Record]]:
-    kept = [row for at, row in enumerate(rows) if first[at] == at]
-    gone = [
-        {"id": row["id"], "duplicate_of": rows[first[at]]["id"]}
-        for at, row in enumerate(rows)
-        if first[at] != at
-    ]
-    return kept, gone
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks import data_corpus, long_run
+from benchmarks import long_run
+from rlhf.data import planted_copies
 
 
 def test_an_iteration_of_ppo_against_the_floor(pytestconfig):
@@ -74,9 +75,11 @@ def test_the_data_room_on_a_corpus_of_known_truth(pytestconfig):
 
 
 def test_what_is_planted_is_what_is_scored():
-    made = data_corpus.corpus(2000, seed=3)
+    made = planted_copies.corpus(2000, seed=3)
     copies = set(made.copy_of)
     others = {row["id"] for row in made.records} - copies
-    assert data_corpus.score(made, copies) == {"recall": 1.0, "recall_short": 1.0, "precision": 1.0}
-    assert data_corpus.score(made, others) == {"recall": 0.0, "recall_short": 0.0, "precision": 0.0}
-    assert made == data_corpus.corpus(2000, seed=3) != data_corpus.corpus(2000, seed=4)
+    for removed, share in ((copies, 1.0), (others, 0.0)):
+        scores = planted_copies.score(made, removed)
+        assert scores.pop("recall_of") > scores.pop("recall_short_of") > 0
+        assert scores == {"recall": share, "recall_short": share, "precision": share}
+    assert made == planted_copies.corpus(2000, seed=3) != planted_copies.corpus(2000, seed=4)
