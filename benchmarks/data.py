@@ -4,7 +4,7 @@
 
 Each side works in a process and an environment of its own (.venv-datasketch, .venv-datatrove, made when they are
 missing), with one thread, and they take turns; CPU seconds count. The whole curation is wall time on --workers
-processes. Near copies are measured against what was planted (rlhf/data/planted_copies.py).
+processes. Near copies are measured against what was planted (rlhf/data/planted/copies.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 
 import psutil
 
-from rlhf.data import planted_copies
-from rlhf.data.planted_copies import Corpus
+from rlhf.data.planted import copies as planted_copies
+from rlhf.data.planted.copies import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = {"datasketch": "datasketch-2.0.txt", "datatrove": "datatrove-0.10.txt"}

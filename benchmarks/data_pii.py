@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.data.pii import Span, find
-from rlhf.data.planted_pii import Case, cases, score
+from rlhf.data.planted.pii import Case, cases, score
 
 PEER = ".venv-presidio/bin/python"
 SEED = 20_260

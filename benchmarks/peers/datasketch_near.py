@@ -16,7 +16,7 @@ import time
 
 from datasketch import MinHash, MinHashLSH
 
-from rlhf.data.planted_copies import shingles
+from rlhf.data.planted.copies import shingles
 
 
 def near(rows: list[dict[str, str]]) -> list[str]:

@@ -18,14 +18,14 @@ from rlhf.data import (
     dedup,
     language,
     pii,
-    planted_copies,
-    planted_languages,
-    planted_leaks,
-    planted_lines,
-    planted_pii,
     use_case,
 )
 from rlhf.data.leakage import HeldOut
+from rlhf.data.planted import copies as planted_copies
+from rlhf.data.planted import languages as planted_languages
+from rlhf.data.planted import leaks as planted_leaks
+from rlhf.data.planted import lines as planted_lines
+from rlhf.data.planted import pii as planted_pii
 from rlhf.data.room import curate_files
 from rlhf.params import DataParams
 from rlhf.records import read_jsonl, write_jsonl

@@ -88,7 +88,7 @@ def name_of(key: np.ndarray) -> str:
 
 def _digest(depends_on: Any) -> str:
     """Of what values depend on: parameters, this folder's code, packages."""
-    code = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".py", ".txt"))
+    code = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".txt"))
     sources = [hashlib.sha256(path.read_bytes()).hexdigest() for path in code]
     packages = [version(package) for package in _PACKAGES]
     return hashlib.sha256(json.dumps([depends_on, sources, packages], sort_keys=True).encode()).hexdigest()

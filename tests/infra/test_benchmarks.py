@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import long_run
-from rlhf.data import planted_copies
+from rlhf.data.planted import copies as planted_copies
 
 
 def test_an_iteration_of_ppo_against_the_floor(pytestconfig):

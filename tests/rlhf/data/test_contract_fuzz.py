@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlhf.data import contract, planted_lines
+from rlhf.data import contract
+from rlhf.data.planted import lines as planted_lines
 
 QUICK, WHOLE = 400, 10_000  # damaged files
 

@@ -41,7 +41,7 @@ def test_other_languages_are_named_and_may_be_allowed(text, language):
 
 def planted() -> list[tuple[str, str]]:
     """(language, sentence) of the self-check's sentences."""
-    from rlhf.data import planted_languages
+    from rlhf.data.planted import languages as planted_languages
 
     return planted_languages.foreign_sentences()
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.data import planted_leaks
 from rlhf.data.leakage import HeldOut
+from rlhf.data.planted import leaks as planted_leaks
 
 PASSAGE = "the river rises in the eastern hills and flows past nine old mills before it meets the cold northern sea at last"
 HELD_OUT = HeldOut(["What is rain?", f"{PASSAGE}\n\nQuestion: Where does it end?"], ["test", "valid"])

@@ -1,8 +1,8 @@
 import pytest
 
 from rlhf.data.pii import KINDS, find
-from rlhf.data.pii_text import Span
-from rlhf.data.planted_pii import Case, cases, score
+from rlhf.data.pii.text import Span
+from rlhf.data.planted.pii import Case, cases, score
 
 MADE = cases(17, 3_000)
 

@@ -54,7 +54,7 @@ _PLAIN = (
 
 def foreign_sentences() -> list[tuple[str, str]]:
     """(ISO 639-1 code, sentence of 4 words or more, or of a script without spaces)."""
-    text = Path(__file__).with_name("planted_languages.txt").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("languages.txt").read_text(encoding="utf-8")
     sections = [part.split("]", 1) for part in text.split("\n[")[1:]]
     found = [(code, line) for code, lines in sections for line in lines.strip().splitlines()]
     return [(code, line) for code, line in found if len(line.split()) >= 4 or max(line) > "\u0370"]

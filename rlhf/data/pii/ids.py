@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlhf.data.pii_id_checks import is_valid
-from rlhf.data.pii_text import Seen, Span, holds, labelled_otherwise, names
+from rlhf.data.pii.id_checks import is_valid
+from rlhf.data.pii.text import Seen, Span, holds, labelled_otherwise, names
 
 _AFTER_NAME, _BEFORE_NAME = 40, 34  # characters between a name and its number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_text import Seen, Span, holds, words_of
+from rlhf.data.pii.text import Seen, Span, holds, words_of
 
 _MARKS = "\u0300-\u036f\u0900-\u0e7f"  # vowel signs and accents, which are no letters to \\w
 _LOCAL = rf"(?<![\w.+%@{_MARKS}-])[\w%{_MARKS}][\w.+%'!#$&*~^{_MARKS}-]{{0,63}}"

@@ -1,7 +1,7 @@
 """Street addresses: a house number beside a street's name, more surely with a flat, a town or a postcode after it.
 
 A number and a word for a street are not yet an address ("In 1950 Main Street was", "10 best street foods"): what
-stands before and after, capitals, and the locality decide. Forms of other languages: rlhf.data.pii_streets.
+stands before and after, capitals, and the locality decide. Forms of other languages: rlhf.data.pii.streets.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from rlhf.data.pii_streets import foreign_addresses
-from rlhf.data.pii_text import Seen, Span, words_of
+from rlhf.data.pii.streets import foreign_addresses
+from rlhf.data.pii.text import Seen, Span, words_of
 
 _STRONG = (
     "street st avenue ave av road rd boulevard blvd lane ln drive dr court ct crescent cres "

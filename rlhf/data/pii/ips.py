@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_text import Seen, Span, last
+from rlhf.data.pii.text import Seen, Span, last
 
 _REACH = 32
 _V4 = re.compile(

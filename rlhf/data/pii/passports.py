@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_id_checks import mrz_digit
-from rlhf.data.pii_text import Seen, Span, holds, names
+from rlhf.data.pii.id_checks import mrz_digit
+from rlhf.data.pii.text import Seen, Span, holds, names
 
 _WORDS = names(
     "passport passports passport's reisepass reisepasses reisepassnummer passnummer pass-nr passnr pass-nummer passeport pasaporte "

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rlhf.data.pii_accounts import accounts
-from rlhf.data.pii_addresses import addresses
-from rlhf.data.pii_emails import emails, maybe_spelled
-from rlhf.data.pii_ids import ids
-from rlhf.data.pii_ips import ips
-from rlhf.data.pii_keys import keys, private_keys
-from rlhf.data.pii_passports import machine_readable, passports
-from rlhf.data.pii_phones import phones
-from rlhf.data.pii_text import Seen, Span, apart, look
+from rlhf.data.pii.accounts import accounts
+from rlhf.data.pii.addresses import addresses
+from rlhf.data.pii.emails import emails, maybe_spelled
+from rlhf.data.pii.ids import ids
+from rlhf.data.pii.ips import ips
+from rlhf.data.pii.keys import keys, private_keys
+from rlhf.data.pii.passports import machine_readable, passports
+from rlhf.data.pii.phones import phones
+from rlhf.data.pii.text import Seen, Span, apart, look
 
 __all__ = ["KINDS", "Span", "find", "redact"]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from rlhf.data.pii_text import Seen, Span, digits_of, labelled_otherwise, last, names
+from rlhf.data.pii.text import Seen, Span, digits_of, labelled_otherwise, last, names
 
 _GAP = r"(?:\)[ .\-/]?| ?\(| ?[-/] ?| ?[.·] ?| )?+"
 _INTERNATIONAL = re.compile(

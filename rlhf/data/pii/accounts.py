@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from stdnum import ean
 
-from rlhf.data.pii_id_checks import is_valid
-from rlhf.data.pii_text import Seen, Span, digits_of
+from rlhf.data.pii.id_checks import is_valid
+from rlhf.data.pii.text import Seen, Span, digits_of
 
 _CARD = re.compile(
     r"(?<![\w.,/#+-])(?:"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from rlhf.data.pii_text import Seen, Span, holds
+from rlhf.data.pii.text import Seen, Span, holds
 
 _FORMS = (
     r"sk-(?:proj|ant|svcacct|admin|or|None)?-?[\w-]{20,}",

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from stdnum import luhn
 
-from rlhf.data.pii_text import Span
-from rlhf.data.planted_addresses import address
-from rlhf.data.planted_ids import digits, groups, letters, national_id
-from rlhf.data.planted_look_alikes import LOOK_ALIKES
-from rlhf.data.planted_secrets import secret
+from rlhf.data.pii.text import Span
+from rlhf.data.planted.addresses import address
+from rlhf.data.planted.ids import digits, groups, letters, national_id
+from rlhf.data.planted.look_alikes import LOOK_ALIKES
+from rlhf.data.planted.secrets import secret
 
 Random = random.Random
 
