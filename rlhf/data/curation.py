@@ -104,7 +104,10 @@ class Curation:
         prints = np.concatenate(found)
         found.clear()
         self._prints = prints[self.rows]
-        reasons = Counter(f"{reject.field}: {reject.reason.split(' in ')[0]}" for reject in rejects[before:])
+        reasons = Counter(
+            ": ".join(filter(None, (reject.field, reject.reason.split(" in ")[0])))
+            for reject in rejects[before:]
+        )
         valid = len(self.table) + len(out)
         self.funnel.step("contract", valid + len(rejects) - before, valid, reasons)
         if sieve is not None and not sieve.is_named and out:
