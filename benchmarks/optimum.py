@@ -79,6 +79,7 @@ def solve(
     """Share of the optimum that PPO reaches on the seed's task of tokens ** length sequences."""
     task = Task(seed, tokens, length)
     params = PPOParams(
+        temperature=1.0,
         batch=batch,
         minibatch=batch,
         lr=lr,

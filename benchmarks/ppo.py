@@ -203,6 +203,7 @@ def work(name: str, device: str, dtype: str) -> None:
             return found
 
     params = PPOParams(
+        temperature=1.0,
         batch=load.episodes,
         minibatch=load.minibatch,
         max_new_tokens=load.new_tokens,

@@ -43,6 +43,7 @@ def measure(dtype: str, iterations: int) -> dict[str, Any]:
     words = [i for i in range(1000, 20_000) if i not in tokenizer.all_special_ids]
     prompts = draw.choice(words, (EPISODES, PROMPT_TOKENS)).tolist()
     params = PPOParams(
+        temperature=1.0,
         batch=EPISODES,
         minibatch=8,
         max_new_tokens=NEW_TOKENS,

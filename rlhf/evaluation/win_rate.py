@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+#: scores this close are equal: the same answer in another batch is scored otherwise in float32's last digits
+TIE = 1e-5
 Interval = list[float]  # [low, mid, high]: mid is the estimate, low and high its 95 % bootstrap interval
 
 
@@ -17,7 +19,7 @@ def wins(scores: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
     """
     a, b = np.asarray(scores, dtype=np.float64), np.atleast_2d(np.asarray(other, dtype=np.float64))
     assert a.shape == b.shape[1:], "a win rate compares answers to the same prompts"
-    return np.where(a == b, 0.5, a > b).mean(axis=0)
+    return np.where(np.isclose(a, b, rtol=TIE, atol=TIE), 0.5, a > b).mean(axis=0)
 
 
 def win_rate(scores: ArrayLike, other: ArrayLike, *, resamples: int, seed: int) -> Interval:

@@ -24,6 +24,7 @@ def test_both_sides_share_one():
 
 def test_wins_losses_and_ties():
     assert wins([2, 1, 1], [1, 1, 2]).tolist() == [1, 0.5, 0]
+    assert wins([4.8241331, 4.82], [4.8241332, 4.83]).tolist() == [0.5, 0]  # float32's last digit is no win
     with pytest.raises(AssertionError, match="same prompts"):
         wins([1], [1, 2])
 

@@ -33,10 +33,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "base": {"vocab_size": 320, "layers": 1, "width": 32, "heads": 2, "context": 32}
     | {"tokens": 60_000, "batch_tokens": 512},
     "sft": {"epochs": 2, "batch": 8, "max_tokens": 64, "lr": 3e-3},
-    "comparisons": {"k": 4, "prompts": 6, "valid_prompts": 4, "max_new_tokens": 8},
+    "comparisons": {"k": 4, "prompts": 6, "valid_prompts": 4, "max_new_tokens": 8, "temperature": 1.0},
     "reward_model": {"batch": 4, "max_tokens": 64, "lr": 5e-3},
     "ppo": {"episodes": 32, "batch": 16, "minibatch": 8, "max_new_tokens": 8, "ptx_tokens": 32, "warmup": 0}
-    | {"ema": 0.992},
+    | {"ema": 0.992, "temperature": 1.0},
     "compute": {"threads": 1, "device": "cpu"},
 }
 

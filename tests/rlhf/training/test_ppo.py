@@ -23,12 +23,12 @@ def weights(directory):
     return load_file(directory / "model.safetensors")
 
 
-LONGER = {"episodes": 480, "batch": 32, "minibatch": 16, "lr": 2e-3, "value_lr": 2e-3, "kl_coef": 0.02}
+LONGER = {"episodes": 640, "batch": 32, "minibatch": 16, "lr": 2e-3, "value_lr": 2e-3, "kl_coef": 0.02}
 
 
 @pytest.fixture(scope="module")
 def policies(world, tmp_path_factory):
-    """PPO for fifteen iterations with and without the pretraining gradient."""
+    """PPO for twenty iterations with and without the pretraining gradient."""
     folder = tmp_path_factory.mktemp("ppo")
     for name, ptx_coef in (("ppo", 0.0), ("ppo_ptx", 1.0)):
         world.run("ppo", folder / name, world.for_ppo, ppo=LONGER | {"ptx_coef": ptx_coef})
