@@ -24,10 +24,11 @@ from typing import Any
 
 import psutil
 
+from benchmarks.workers import ROOT, ask, start, stop
 from rlhf.data.planted import copies as planted_copies
 from rlhf.data.planted.copies import Corpus
+from rlhf.records import write_jsonl
 
-ROOT = Path(__file__).resolve().parents[1]
 PEERS = {"datasketch": "datasketch-2.0.txt", "datatrove": "datatrove-0.10.txt"}
 
 
@@ -39,13 +40,13 @@ def main() -> None:
     report: dict[str, Any] = {"rows": options.rows}
     with tempfile.TemporaryDirectory() as folder:
         corpus = planted_copies.corpus(options.rows, options.seed)
-        path = write(Path(folder) / "corpus.jsonl", corpus)
+        path = Path(folder) / "corpus.jsonl"
+        write_jsonl(path, corpus.records)
         report |= near_copies(path, corpus, options)
         report |= whole(path, Path(folder) / "out", options.workers)
         if options.large:
-            large = write(
-                Path(folder) / "large.jsonl", planted_copies.corpus(10 * options.rows, options.seed)
-            )
+            large = Path(folder) / "large.jsonl"
+            write_jsonl(large, planted_copies.corpus(10 * options.rows, options.seed).records)
             ten = whole(large, Path(folder) / "large", options.workers)
             report |= {f"{key}_at_10x": value for key, value in ten.items()}
             report["growth"] = 1 + math.log10(report["rows_per_second"] / ten["rows_per_second"])
@@ -64,35 +65,15 @@ def near_copies(path: Path, corpus: Corpus, options: argparse.Namespace) -> dict
     commands = {"ours": [sys.executable, "-m", "benchmarks.data", "--worker", str(path)]}
     for peer in options.peers:
         commands[peer] = [environment(peer), "-m", f"benchmarks.peers.{peer}_near", str(path)]
-    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")}
-    running = {
-        name: subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **one_thread},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for name, command in commands.items()
-    }
+    running = {name: start(command) for name, command in commands.items()}
     seconds: dict[str, list[float]] = {name: [] for name in running}
     found: dict[str, Any] = {}
     for _ in range(options.turns):
         for name, process in running.items():
-            assert process.stdin and process.stdout
-            process.stdin.write("\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                raise SystemExit(f"{name} ended; run it by hand to see why: {process.args}")
-            found[name] = json.loads(line)
+            found[name] = ask(process)
             seconds[name].append(found[name]["seconds"])
     for process in running.values():
-        assert process.stdin
-        process.stdin.close()
-        process.wait(timeout=60)
+        stop(process)
     report: dict[str, Any] = {}
     for name, times in seconds.items():
         scores = planted_copies.score(corpus, set(found[name]["removed"]))
@@ -198,13 +179,6 @@ def environment(peer: str) -> str:
         subprocess.run(pip, check=True)
         (folder / ".installed").touch()
     return str(python)
-
-
-def write(path: Path, corpus: Corpus) -> Path:
-    with path.open("w", encoding="utf-8") as file:
-        for row in corpus.records:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return path
 
 
 def arguments() -> argparse.Namespace:

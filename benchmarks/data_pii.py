@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.workers import ask, start, stop
 from rlhf.data.pii import Span, find
 from rlhf.data.planted.pii import Case, cases, score
 
@@ -32,12 +32,12 @@ def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
     dense = [case.text for case in made if case.spans]
     python = peer or (PEER if Path(PEER).exists() else None)
     rates: dict[str, list[float]] = {"ours": [], "presidio": []}
-    workers = {"ours": _start([sys.executable, "-m", "benchmarks.data_pii", "--worker"])}
+    workers = {"ours": start([sys.executable, "-m", "benchmarks.data_pii", "--worker"])}
     if python:
-        workers["presidio"] = _start([python, "-m", "benchmarks.peers.presidio_pii"])
+        workers["presidio"] = start([python, "-m", "benchmarks.peers.presidio_pii"])
     for turn in range(1 + (2 if quick else 5)):
         for name, process in workers.items():
-            seconds = _one(process, dense)["seconds"]
+            seconds = ask(process, json.dumps(dense))["seconds"]
             if turn:  # the first warms up
                 rates[name].append(len(dense) / seconds)
     report: dict[str, Any] = {
@@ -52,37 +52,14 @@ def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
         )
         report["pii_presidio"] = _scored(made, workers["presidio"])
     for process in workers.values():
-        assert process.stdin
-        process.stdin.close()
-        process.wait(timeout=60)
+        stop(process)
     return report
 
 
 def _scored(made: list[Case], process: subprocess.Popen[str]) -> dict[str, dict[str, float]]:
-    found = _one(process, [case.text for case in made])["spans"]
+    found = ask(process, json.dumps([case.text for case in made]))["spans"]
     spans = {case.text: [Span(*hit) for hit in hits] for case, hits in zip(made, found, strict=True)}
     return score(made, spans.__getitem__)
-
-
-def _start(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def _one(process: subprocess.Popen[str], texts: list[str]) -> dict[str, Any]:
-    assert process.stdin and process.stdout
-    process.stdin.write(json.dumps(texts) + "\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a worker ended; run it by hand to see why: {process.args}")
-    return json.loads(line)
 
 
 def work() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import workloads
+from benchmarks import workers, workloads
 from benchmarks.workloads import EOS, PAD, WORKLOADS
 
 PHASES = ("generate", "score", "update")
@@ -53,13 +52,12 @@ def main() -> None:
     rates = []
     for turn in range(1 + options.iterations):
         for name, process in runs.items():
-            record = one(process)
+            record = workers.ask(process)
             if turn:  # the first warms up
                 records[name].append(record)
         rates.append(matmul_rate(options.device, WORKLOADS[options.workload].width))
     for process in runs.values():
-        process.stdin.close()
-        process.wait(timeout=60)
+        workers.stop(process)
     report = summary(options.workload, records, statistics.median(rates))
     print(table(report))
     if options.json:
@@ -132,35 +130,12 @@ def table(report: dict[str, Any]) -> str:
 
 def ours(options: argparse.Namespace, dtype: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.ppo", "--worker", "--workload", options.workload]
-    return _start([*command, "--device", options.device, "--dtype", dtype], {})
+    return workers.start([*command, "--device", options.device, "--dtype", dtype])
 
 
 def peer(options: argparse.Namespace, precision: str) -> subprocess.Popen[str]:
     command = [options.peer, "-m", "benchmarks.peers.trl_ppo", options.workload, options.device]
-    return _start(command, {"ACCELERATE_MIXED_PRECISION": precision})
-
-
-def _start(command: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
-    everything = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **env}
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=everything,
-    )
-
-
-def one(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """One iteration of a worker."""
-    assert process.stdin and process.stdout
-    process.stdin.write("\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a worker ended; run it by hand to see why: {process.args}")
-    return json.loads(line)
+    return workers.start(command, ACCELERATE_MIXED_PRECISION=precision)
 
 
 def matmul_rate(device: str, width: int) -> float:

@@ -62,7 +62,10 @@ def jsonl(*rows):
 def a_round(params, model_dir):
     """What a round leaves in MLflow; returns the run of the round."""
     version = versioning.snapshot(params.versioning)
-    sha = lambda name: keys.file_digest(Path("data") / name)  # noqa: E731
+
+    def sha(name):
+        return keys.file_digest(Path("data") / name)
+
     round_run = registry.start_round(1, {"seed": 0})
 
     def finished(name, read, parents=None, model=None, **figures):

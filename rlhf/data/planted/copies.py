@@ -195,24 +195,26 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-def score(corpus: Corpus, removed: set[str], limit: float = 0.7) -> dict[str, float]:
-    """Recall of planted near copies of Jaccard `limit` and more (of all, of those under 12 words; _of: how many
-    these are), and precision.
-
-    A removal is right if the prompt was planted as a copy, exact or near.
-    """
+def near_copies(corpus: Corpus, limit: float = 0.7) -> tuple[list[str], list[str]]:
+    """Planted near copies whose Jaccard index is `limit` and more, and those of them under 12 words."""
     text = {row["id"]: row["text"] for row in corpus.records}
     near = [
         identity
         for identity, original in corpus.copy_of.items()
         if corpus.kinds[identity] == "near" and jaccard(text[identity], text[original]) >= limit
     ]
-    short = [identity for identity in near if len(text[identity].split()) < 12]
+    return near, [identity for identity in near if len(text[identity].split()) < 12]
+
+
+def score(corpus: Corpus, removed: set[str], limit: float = 0.7) -> dict[str, float]:
+    """Recall of the planted near copies (of all, of those under 12 words), and precision.
+
+    A removal is right if the prompt was planted as a copy, exact or near.
+    """
+    near, short = near_copies(corpus, limit)
     right = sum(identity in corpus.copy_of for identity in removed)
     return {
         "recall": sum(identity in removed for identity in near) / max(len(near), 1),
-        "recall_of": float(len(near)),
         "recall_short": sum(identity in removed for identity in short) / max(len(short), 1),
-        "recall_short_of": float(len(short)),
         "precision": right / max(len(removed), 1),
     }

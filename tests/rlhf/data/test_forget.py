@@ -44,7 +44,10 @@ BENS = [
 @pytest.fixture
 def data(tmp_path):
     """A data folder with Ann in every kind of file."""
-    put = lambda name, content: write(tmp_path / "data" / name, content)  # noqa: E731
+
+    def put(name, content):
+        return write(tmp_path / "data" / name, content)
+
     put(
         "raw/prompts/mixed.jsonl",
         b"\xef\xbb\xbf" + b"".join(x for pair in zip(ANNS, BENS, strict=True) for x in pair),
@@ -109,7 +112,10 @@ def test_their_records_go_and_others_stay_byte_for_byte(data):
         b"p-11", b"p-21"
     )
     assert not (data / "raw/prompts/hers.jsonl").exists(), "its very name may speak"
-    ids = lambda name: [json.loads(x)["id"] for x in (data / name).read_bytes().splitlines()]  # noqa: E731
+
+    def ids(name):
+        return [json.loads(line)["id"] for line in (data / name).read_bytes().splitlines()]
+
     assert ids("raw/demonstrations/d.jsonl") == ["p-1", "d-3"], "by text, and not by an id of another kind"
     assert ids("raw/comparisons/c.jsonl") == ["c-2", "p-2"], (
         "by prompt and by text, but not a text that is Ben's too"
