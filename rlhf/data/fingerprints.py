@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import xxhash
-from rensa import RMinHash
 
 from rlhf.data.fold import fold, fold_messages
+from rlhf.data.words import words
 
 Record = dict[str, Any]
 SHINGLE = 5  # characters
 HASHES = 128
-_SEED = 1
+_DRAWS = 3  # places that a run of characters has among the HASHES
+_EMPTY = np.uint32(2**32 - 1)
 FINGERPRINT = np.dtype(
     [
         ("whole", np.uint64, 2),
@@ -33,10 +34,12 @@ _MULTIPLIERS = np.array(
     np.uint64,
 )
 _NUMBER = re.compile(r"\d+")
-_NEGATION = re.compile(
-    r"\b(?:no|not|nor|none|never|neither|without|cannot"
-    r"|(?:do|does|did|is|are|was|were|ca|wo|would|should|could|has|have|had|must|need)n['’]?t)\b"
-)
+_NOT_DIGITS = "".join(chr(code) if chr(code).isdigit() else " " for code in range(128))
+_NEGATING_WORDS = """
+no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt werent cant wont wouldnt shouldnt couldnt hasnt
+havent hadnt mustnt neednt
+"""
+_NEGATIONS = frozenset(_NEGATING_WORDS.split())
 
 
 class Compared(NamedTuple):
@@ -46,7 +49,7 @@ class Compared(NamedTuple):
     start: str  # two records of the same start are copies
     spoken: str  # of which near copies share most
     answer: str  # likewise; a demonstration's completion
-    fixed: str  # what near copies may not differ in: numbers, and how often something is negated
+    counted: str  # whose numbers and negations near copies may not differ in
 
 
 def compared(record: Record, prefix_chars: int) -> Compared:
@@ -69,16 +72,16 @@ def compared(record: Record, prefix_chars: int) -> Compared:
     if "completion" in record:
         answer = fold(record["completion"])
         whole = f"{whole}\x1f{answer}"
-        return Compared(whole, whole, spoken, answer, fixed(f"{spoken}\n{answer}"))
+        return Compared(whole, whole, spoken, answer, f"{spoken}\n{answer}")
     if len(spoken) >= prefix_chars:
         start = f"{spoken[:prefix_chars]}\x1f"
-    return Compared(whole, start, spoken, "", fixed(spoken))
+    return Compared(whole, start, spoken, "", spoken)
 
 
 def fixed(folded: str) -> str:
     """The numbers of a folded text, sorted, and how many of its words negate."""
-    numbers = sorted(_NUMBER.findall(folded))
-    return f"{' '.join(numbers)} {len(_NEGATION.findall(folded))}"
+    numbers = folded.translate(_NOT_DIGITS).split() if folded.isascii() else _NUMBER.findall(folded)
+    return f"{' '.join(sorted(numbers))} {sum(map(_NEGATIONS.__contains__, words(folded)))}"
 
 
 def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:
@@ -94,11 +97,30 @@ def of_texts(texts: Sequence[Compared]) -> np.ndarray:
         return found
     found["whole"] = _hashes([text.whole for text in texts])
     found["start"] = _hashes([text.start for text in texts])
-    found["fixed"] = [xxhash.xxh3_64_intdigest(text.fixed.encode()) for text in texts]
-    flat, offsets = shingles([text.spoken for text in texts])
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, HASHES, _SEED)
-    found["minima"] = np.array(matrix.to_rows(), np.uint32)
+    found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.counted).encode()) for text in texts]
+    found["minima"] = minhash(*shingles([text.spoken for text in texts]))
     return found
+
+
+def minhash(runs: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """[texts, HASHES] uint32: two texts agree in about as many places as their Jaccard index says.
+
+    One permutation hashing (Li, Owen and Zhang, 2012): a run goes to a place that its hash draws, and the least
+    value of a place stands; here each draws _DRAWS places, for short texts. What stays empty takes the value of the
+    next place on its left (densification by rotation: Shrivastava and Li, 2014).
+    """
+    texts = len(offsets) - 1
+    first = np.repeat(np.arange(0, texts * HASHES, HASHES), np.diff(offsets))
+    places = np.full(texts * HASHES, _EMPTY)
+    for factor in _MULTIPLIERS[:_DRAWS]:
+        with np.errstate(over="ignore"):
+            values = (runs * factor >> np.uint64(32)).astype(np.uint32)
+        np.minimum.at(places, first + (values & (HASHES - 1)), values)
+    least = places.reshape(texts, HASHES)
+    filled = np.where(least == _EMPTY, np.int16(-1), np.arange(HASHES, dtype=np.int16))
+    filled = np.maximum.accumulate(filled, axis=1)
+    filled = np.where(filled < 0, filled[:, -1:], filled)
+    return np.take_along_axis(least, filled.astype(np.intp), axis=1) // HASHES
 
 
 def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +140,7 @@ def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     inside = np.ones(len(codes), bool)
     for at in range(1, SHINGLE):  # a run that begins there would reach into the next text
         inside[np.cumsum(lengths) - at] = False
-    offsets = np.zeros(len(filled) + 1, np.uint64)
+    offsets = np.zeros(len(filled) + 1, np.int64)
     offsets[1:] = np.cumsum(lengths - SHINGLE + 1)
     return runs[inside[:last]], offsets
 

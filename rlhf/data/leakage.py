@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-
-import numpy as np
-import xxhash
+from typing import Any
 
 from rlhf.data.fold import fold
 from rlhf.data.near_words import LIGHT, NearTexts
@@ -34,7 +33,6 @@ _CROWD = 16  # texts that an anchor may lead to; more share a frame
 _OWN_RUNS = 4  # that no other held-out text has, and that must recur
 _FEW = 4  # texts that share a passage rather than a frame
 _ANCHOR = 4  # words
-_MULTIPLIERS = np.array([0x9E3779B97F4A7C15 * (2 * at + 3) % 2**64 | 1 for at in range(RUN)], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,38 @@ class Leak:
 class HeldOut:
     """Texts that training may not contain.
 
-    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...).
+    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...). Their index
+    is made where it is first asked, and is not sent between processes: to read it would take as long as to make it.
     """
 
     def __init__(self, texts: Sequence[str], names: Sequence[str]) -> None:
-        self.names = list(names)
+        self.texts, self.names = list(texts), list(names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"texts": self.texts, "names": self.names}
+
+    @cached_property
+    def _index(self) -> _Index:
+        return _Index(self.texts)
+
+    def match(self, parts: Iterable[str]) -> str | None:
+        """The name of a held-out text that a training text, given as its parts, repeats; else None."""
+        leak = self.find(parts)
+        return leak.name if leak else None
+
+    def find(self, parts: Iterable[str]) -> Leak | None:
+        """The surest leak of a training text, given as its parts (messages, lines of a document)."""
+        parts = [part for part in parts if part]
+        if len(parts) > 1:
+            parts.append("\n".join(parts))
+        found = self._index.find(parts)
+        return Leak(self.names[found[0]], *found) if found else None
+
+
+class _Index:
+    """Where the words of held-out texts stand. A text is its place in the list."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
         self._whole: dict[str, int] = {}
         self._words = [words(text) for text in texts]
         self._is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
@@ -70,31 +95,17 @@ class HeldOut:
                 self._short.setdefault(tuple(found), at)
         self._hits = self._needed_hits()
         self._short_words = {min(run, key=lambda word: (shares[word], word)) for run in self._short}
-        self._word: dict[str, int] = {}
-        self._runs = {
-            at: self._run_hashes(found) for at, found in enumerate(self._words) if len(found) >= RUN
-        }
-        every, counts = np.unique(np.concatenate([*self._runs.values(), _NONE]), return_counts=True)
-        shared = dict(zip(every[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
-        self._sharers = {
-            at: np.array([shared.get(run, 1) for run in own.tolist()]) for at, own in self._runs.items()
-        }
+        self._runs = {at: _runs(found) for at, found in enumerate(self._words) if len(found) >= RUN}
+        held = Counter(run for own in self._runs.values() for run in own)
+        self._sharers = {run: count for run, count in held.items() if count > 1}
         self._near = NearTexts(self._words, shares)
 
-    def match(self, parts: Iterable[str]) -> str | None:
-        """The name of a held-out text that a training text, given as its parts, repeats; else None."""
-        leak = self.find(parts)
-        return leak.name if leak else None
-
-    def find(self, parts: Iterable[str]) -> Leak | None:
-        """The surest leak of a training text, given as its parts (messages, lines of a document)."""
-        parts = [part for part in parts if part]
-        if len(parts) > 1:
-            parts.append("\n".join(parts))
+    def find(self, parts: Sequence[str]) -> tuple[int, str] | None:
+        """(the text, how it is repeated) of a training text given as its parts and, if these are several, all of them."""
         for part in parts:
             at = self._whole.get(squeezed(part) or fold(part), -1)
             if at >= 0:
-                return self._leak(at, "exact")
+                return at, "exact"
         if not parts:
             return None
         every = words(parts[-1])
@@ -104,7 +115,7 @@ class HeldOut:
         for piece in (every,) if len(parts) == 1 else map(words, parts):
             near = self._near.match(piece)
             if near is not None:
-                return self._leak(near, "near")
+                return near, "near"
         return None
 
     def _needed_hits(self) -> list[int]:
@@ -126,46 +137,39 @@ class HeldOut:
                 texts[:] = [at for at in texts if least[at] == anchor]
         return needed
 
-    def _leak(self, at: int, how: str) -> Leak:
-        return Leak(self.names[at], at, how)
-
-    def _inside(self, every: list[str], text: str) -> Leak | None:
-        fours = zip(every, every[1:], every[2:], every[3:], strict=False)
-        long = not self._anchors.keys().isdisjoint(fours)
+    def _inside(self, every: list[str], text: str) -> tuple[int, str] | None:
+        fours = set(zip(every, every[1:], every[2:], every[3:], strict=False))
+        hits = Counter([at for four in fours if four in self._anchors for at in self._anchors[four]])
+        candidates = sorted(at for at, count in hits.items() if count >= self._hits[at])
         short = not self._short_words.isdisjoint(every)
-        if not (long or short):
+        if not (candidates or short):
             return None
         found, ends = ended_words(text)
         for run in (*pairwise(found), *zip(found, found[1:], found[2:], strict=False)) if short else ():
             at = self._short.get(run, -1)
             if at >= 0 and _stands_in(found, ends, list(run), left=not self._is_sentence[at], right=True):
-                return self._leak(at, "contained")
-        if not long:
-            return None
-        fours = zip(every, every[1:], every[2:], every[3:], strict=False)
-        hits = Counter([at for four in set(fours) for at in self._anchors.get(four, ())])
-        candidates = sorted(at for at, count in hits.items() if count >= self._hits[at])
+                return at, "contained"
         for at in candidates:
             held_out = self._words[at]
             if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
-                return self._leak(at, "contained")
-        if not any(at in self._runs for at in candidates):
+                return at, "contained"
+        long = [at for at in candidates if at in self._runs]
+        if not long:
             return None
-        runs = self._run_hashes(every)
-        partly = (at for at in candidates if at in self._runs and self._is_partly_in(at, runs, every))
-        return next((self._leak(at, "partly") for at in partly), None)
+        runs = _runs(every)
+        return next(((at, "partly") for at in long if self._is_partly_in(at, runs, every)), None)
 
-    def _is_partly_in(self, at: int, runs: np.ndarray, every: list[str]) -> bool:
+    def _is_partly_in(self, at: int, runs: set[int], every: list[str]) -> bool:
         own = self._runs[at]
-        if not len(runs):
-            return False
-        recurs = runs[np.minimum(np.searchsorted(runs, own), len(runs) - 1)] == own
-        sharers = self._sharers[at]
-        among = sharers[recurs]
-        if 2 * len(among) < len(own) or np.count_nonzero(among <= _FEW) < _PASSAGE:  # no long passage
-            if np.count_nonzero(among == 1) < _OWN_RUNS:
+        recurs = own & runs
+        among = [self._sharers.get(run, 1) for run in recurs]
+        if (
+            2 * len(recurs) < len(own) or sum(sharers <= _FEW for sharers in among) < _PASSAGE
+        ):  # no long passage
+            if among.count(1) < _OWN_RUNS:
                 return False
-            if (1 / among**2).sum() < PARTLY * (1 / sharers**2).sum():
+            rest = (self._sharers.get(run, 1) ** -2 for run in own - recurs)
+            if (1 - PARTLY) * sum(sharers**-2 for sharers in among) < PARTLY * sum(rest):
                 return False
         if len(self._words[at]) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
             content = set(self._words[at]) - LIGHT
@@ -173,39 +177,24 @@ class HeldOut:
                 return False
         return not _are_two_examples(self._words[at], every)
 
-    def _run_hashes(self, found: list[str]) -> np.ndarray:
-        """[distinct runs] uint64 hashes of the runs of 8 words, in order of size."""
-        if len(found) < RUN:
-            return _NONE
-        known = self._word
-        values = np.array(
-            [known.get(word) or known.setdefault(word, _hash(word)) for word in found], np.uint64
-        )
-        with np.errstate(over="ignore"):
-            last = len(values) - RUN + 1
-            mixed = values[:last] * _MULTIPLIERS[0]
-            for at in range(1, RUN):
-                mixed += values[at : at + last] * _MULTIPLIERS[at]
-            return np.unique(mixed)
 
-
-_NONE = np.empty(0, np.uint64)
-
-
-def _hash(word: str) -> int:
-    return xxhash.xxh3_64_intdigest(word.encode()) or 1
+def _runs(found: list[str]) -> set[int]:
+    """Hashes of the runs of 8 words."""
+    return set(map(hash, zip(*(found[at:] for at in range(RUN)), strict=False)))
 
 
 def _anchors(found: list[str], shares: Counter[str]) -> set[tuple[str, ...]]:
     """Runs of 4 words, the rarest ones, of which one stands in each run of 8 words (one for a short text)."""
     fours = list(zip(found, found[1:], found[2:], found[3:], strict=False))
+    each = [shares[word] for word in found]
+    least = list(map(min, each, each[1:], each[2:], each[3:]))
     if len(found) < RUN:
-        return {min(fours, key=lambda four: (min(shares[word] for word in four), four))}
+        return {min(zip(least, fours, strict=True))[1]}
     chosen: set[tuple[str, ...]] = set()
     at = -1
     while at + RUN - _ANCHOR + 1 < len(fours):
         window = range(at + 1, at + RUN - _ANCHOR + 2)
-        at = min(window, key=lambda place: (min(shares[word] for word in fours[place]), -place))
+        at = min(window, key=lambda place: (least[place], -place))
         chosen.add(fours[at])
     return chosen
 

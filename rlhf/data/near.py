@@ -18,23 +18,18 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from rlhf.data import fingerprints
-from rlhf.data.fingerprints import HASHES
-from rlhf.data.fold import fingerprint, fold
+from rlhf.data.fingerprints import HASHES, Compared
+from rlhf.data.fold import fingerprint
+from rlhf.data.words import words
 
 Record = dict[str, Any]
 Verify = Callable[[np.ndarray], np.ndarray]  # [pairs, 2] rows -> [pairs] bool, True for near copies
-BANDS, ROWS = (
-    96,
-    8,
-)  # values of a band are drawn from all; .977 of pairs of Jaccard .7 share one, .999 of .75, .06 of .4
+BANDS, WORDS = 96, 4  # two values are a word, and the words of a band are drawn from all
 BEFORE = 8  # rows just before it in a bucket that a row is compared with, besides the first
-BITS_ASTRAY, VALUES_ASTRAY = (
-    0.22,
-    0.16,
-)  # how far under the limit an estimate may lie: 3.5 and 4 standard errors
+ASTRAY_BY_BITS, ASTRAY = 0.22, 0.12  # under the limit an estimate may lie: 3.5 and 3 standard errors
 PAIRS = 2_000_000  # candidates that are held at a time
 _32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
-_FACTORS = [np.uint64(0x9E3779B97F4A7C15 * (2 * at + 1) % 2**64) for at in range(ROWS)]
+_FACTORS = [np.uint64(int(fingerprint(f"{at}"), 16) | 1) for at in range(WORDS)]
 
 
 class Sketches:
@@ -53,21 +48,21 @@ class Sketches:
 
     def buckets(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(keys in order, places in `rows`, ascending in each key) of every band."""
-        columns = np.ascontiguousarray(self.minima[rows].T)
+        columns = np.ascontiguousarray(self.minima[rows].view(np.uint32).T)
         fixed = self.fixed[rows]
         places = np.arange(len(rows), dtype=np.uint64)
         for chosen in _bands():
             key = fixed.copy()
             with np.errstate(over="ignore"):
                 for factor, column in zip(_FACTORS, chosen, strict=True):
-                    key += columns[column] * factor
-                packed = fingerprints.scatter(key) & _HIGH | places
+                    key += columns[column] * factor  # multilinear hashing: the high bits are the good ones
+            packed = key & _HIGH | places
             packed.sort()
             yield packed >> _32, (packed & _LOW).astype(np.int64)
 
     def likely(self, pairs: Iterable[np.ndarray], limit: float) -> Iterator[np.ndarray]:
         """The distinct pairs whose estimated Jaccard index is not far under the limit, in pieces."""
-        most = int(HASHES * (1 - limit + BITS_ASTRAY) / 2)  # bits agree by accident half of the time
+        most = int(HASHES * (1 - limit + ASTRAY_BY_BITS) / 2)  # bits agree by accident half of the time
         found: list[np.ndarray] = []
         held = 0
         for pair in pairs:
@@ -91,7 +86,8 @@ class Sketches:
         distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
         parts = np.array_split(distinct, len(distinct) // 100_000 + 1)
         equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
-        return distinct[np.concatenate(equal) >= limit - VALUES_ASTRAY]
+        same = self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]
+        return distinct[same & (np.concatenate(equal) >= limit - ASTRAY)]
 
 
 def greedy(
@@ -126,11 +122,12 @@ def _with_first(sketches: Sketches, leads: np.ndarray) -> Iterator[np.ndarray]:
     remove the rest.
     """
     for keys, places in sketches.buckets(np.arange(len(sketches))):
-        fresh = np.ones(len(keys), bool)
-        fresh[1:] = keys[1:] != keys[:-1]
-        first = places[np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))]
-        leads[places[~fresh]] = False
-        yield np.stack([first[~fresh], places[~fresh]], 1)
+        others = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+        opens = np.ones(len(others), bool)
+        opens[1:] = np.diff(others) != 1
+        first = (others - 1)[np.maximum.accumulate(np.where(opens, np.arange(len(others)), 0))]
+        leads[places[others]] = False
+        yield np.stack([places[first], places[others]], 1)
 
 
 def _with_neighbours(sketches: Sketches, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -181,7 +178,7 @@ def verify_lines(limit: float, piece: tuple[bytes, np.ndarray]) -> np.ndarray:
 
 
 def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np.ndarray:
-    """[pairs] bool: which pairs of records are near copies. pairs: [pairs, 2] places in `records`.
+    """[pairs] bool: which are near copies, of pairs [pairs, 2] of records whose `fingerprints.fixed` are equal.
 
     Demonstrations are if both the prompts and the completions are: many questions have one answer.
     """
@@ -193,9 +190,7 @@ def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np
         alike &= jaccard([text.answer for text in texts], pairs) >= limit
     for at in np.flatnonzero(alike).tolist():
         a, b = pairs[at].tolist()
-        alike[at] = texts[a].fixed == texts[b].fixed and (
-            "text" in records[a] or not is_about_another(_said(records[a]), _said(records[b]))
-        )
+        alike[at] = "text" in records[a] or not _are_about_others(records[a], records[b], texts[a], texts[b])
     return alike
 
 
@@ -204,7 +199,7 @@ def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     flat, offsets = fingerprints.shingles(folded)
     columns = (flat >> np.uint64(1)).astype(np.int64)
     counts = np.ones(len(columns), np.int32)
-    sets = csr_array((counts, columns, offsets.astype(np.int64)), shape=(len(folded), 2**63 - 1))
+    sets = csr_array((counts, columns, offsets), shape=(len(folded), 2**63 - 1))
     sets.sum_duplicates()
     sets.data[:] = 1
     sizes = np.diff(sets.indptr)
@@ -212,7 +207,7 @@ def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     return both / (sizes[pairs[:, 0]] + sizes[pairs[:, 1]] - both)
 
 
-_WORD = re.compile(r"\w+")
+_CAPITAL = re.compile(r"\b[^\W\d_a-z][\w'’]*")
 _SENTENCE = re.compile(r"(?:^|[.!?:\n\"“])\W*(\w+)")
 SHORT = 12  # words
 _LITTLE_WORDS = (
@@ -224,29 +219,30 @@ _LITTLE_WORDS = (
 _LITTLE = frozenset(_LITTLE_WORDS.split())
 
 
-def is_about_another(a: str, b: str) -> bool:
-    """Whether two texts that share most characters are about different things.
+def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compared) -> bool:
+    """Whether two records that share most characters are about different things.
 
     They are if each has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there. In a
     text of few words any word but the little ones is as good as a name. Misspelt it is no other.
     """
-    words_a, words_b = ([fold(word) for word in _WORD.findall(text)] for text in (a, b))
-    only_a, only_b = set(words_a) - set(words_b), set(words_b) - set(words_a)
+    words_a, words_b = words(folded_a.counted), words(folded_b.counted)
+    only_a, only_b = set(words_a).difference(words_b), set(words_b).difference(words_a)
+    others_a, others_b = _others(only_a, only_b), _others(only_b, only_a)
+    if not (others_a and others_b):
+        return False
     if min(len(words_a), len(words_b)) >= SHORT:
-        telling_a, telling_b = only_a & _names(a), only_b & _names(b)
-    else:
-        telling_a, telling_b = only_a - _LITTLE, only_b - _LITTLE
-    return _has_other(telling_a, only_b) and _has_other(telling_b, only_a)
+        return bool(_names_among(others_a, _said(a)) and _names_among(others_b, _said(b)))
+    return bool(others_a - _LITTLE and others_b - _LITTLE)
 
 
-def _names(text: str) -> set[str]:
+def _others(these: set[str], those: set[str]) -> set[str]:
+    return {word for word in these if not any(_misspelt(word, other) for other in those)}
+
+
+def _names_among(these: set[str], text: str) -> set[str]:
     openings = {match.start(1) for match in _SENTENCE.finditer(text)}
-    capitals = (match for match in _WORD.finditer(text) if match[0][0].isupper())
-    return {fold(match[0]) for match in capitals if match.start() not in openings}
-
-
-def _has_other(words: set[str], others: set[str]) -> bool:
-    return any(not any(_misspelt(word, other) for other in others) for word in words)
+    inside = (match[0] for match in _CAPITAL.finditer(text) if match.start() not in openings)
+    return these.intersection([word for name in inside if name[0].isupper() for word in words(name)])
 
 
 def _misspelt(a: str, b: str) -> bool:
@@ -272,8 +268,8 @@ def _said(record: Record) -> str:
 
 @cache
 def _bands() -> tuple[tuple[int, ...], ...]:
-    """The columns of each band, drawn once for all by a hash."""
+    """The words of each band, drawn once for all by a hash."""
     return tuple(
-        tuple(sorted(range(HASHES), key=lambda column: fingerprint(f"{band} {column}"))[:ROWS])
+        tuple(sorted(range(HASHES // 2), key=lambda word: fingerprint(f"{band} {word}"))[:WORDS])
         for band in range(BANDS)
     )

@@ -46,14 +46,12 @@ class NearTexts:
             for word, count in shares.items()
         }
         self._unknown_weight = unknown
-        content = sorted(
-            (word for word in shares if word not in LIGHT), key=lambda word: (shares[word], word)
-        )
-        self._rank = {word: at for at, word in enumerate(content)}  # the rarest is 0
+        rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
+        self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
         self._wholes = [sum(map(self._weight, found)) for found in self._sets]
         self._pairs: dict[int, dict[int, list[int]]] = {}
-        for at, found in enumerate(self._sets):
-            rarest = sorted(self._rank[word] for word in found if word in self._rank)[:_KEY_WORDS]
+        for at, content in enumerate(self._content):
+            rarest = sorted([self._rank[word] for word in content])[:_KEY_WORDS]
             lone = [(rank, rank) for rank in rarest] if len(rarest) < 3 else []
             for first, second in (*combinations(rarest, 2), *lone):
                 self._pairs.setdefault(first, {}).setdefault(second, []).append(at)
@@ -62,8 +60,9 @@ class NearTexts:
         for word in sorted(shares):
             for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
                 self._slips.setdefault(slip, []).append(word)
-        together = (pair for text in texts if len(text) <= _LONGEST for pair in pairwise(text))
-        self._together = {"".join(pair): pair for pair in together if "".join(pair) not in shares}
+        together = {pair for text in texts if len(text) <= _LONGEST for pair in pairwise(text)}
+        joined = ((first + second, (first, second)) for first, second in sorted(together))
+        self._together = {word: pair for word, pair in joined if word not in shares}
         self._may_be: dict[str, tuple[str, ...]] = {}
 
     def match(self, found: list[str]) -> int | None:
