@@ -73,7 +73,7 @@ def solve(
     tokens: int = 5,
     length: int = 3,
     iterations: int = 300,
-    batch: int = 256,
+    batch: int = 512,
     lr: float = 1e-3,
 ) -> float:
     """Share of the optimum that PPO reaches on the seed's task of tokens ** length sequences."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlhf.models.packed import hidden_states, layout_of, shortest
-from rlhf.models.rows import Batch, by_length, pad
+from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 
 
 class TokenLogprobs(NamedTuple):
@@ -18,10 +18,13 @@ class TokenLogprobs(NamedTuple):
     )
 
 
-def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogprobs:
+def token_logprobs(
+    model: Any, batch: Batch, *, temperature: float, with_entropy: bool = True
+) -> TokenLogprobs:
     """Forward pass of the whole rows, output head on the response's positions alone.
 
-    `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient.
+    `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient, and is 0
+    without `with_entropy`.
     """
     layout = layout_of(batch.is_real)
     hidden = hidden_states(model, batch.ids, batch.is_real, layout)
@@ -31,12 +34,13 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
         logits = logits / temperature
     log_normaliser = torch.logsumexp(logits, dim=-1)
     chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0] - log_normaliser
+    zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
+    logprobs = zeros.masked_scatter(batch.is_response, chosen)
+    if not with_entropy:
+        return TokenLogprobs(logprobs, zeros)
     with torch.no_grad():
         entropies = log_normaliser - torch.linalg.vecdot((logits - log_normaliser[:, None]).exp_(), logits)
-    zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    return TokenLogprobs(
-        zeros.masked_scatter(batch.is_response, chosen), zeros.masked_scatter(batch.is_response, entropies)
-    )
+    return TokenLogprobs(logprobs, zeros.masked_scatter(batch.is_response, entropies))
 
 
 @torch.no_grad()
@@ -47,14 +51,14 @@ def response_logprobs(
     *,
     pad_id: int,
     temperature: float,
-    max_tokens: int = 16384,
+    max_tokens: int | None = None,
 ) -> list[Tensor]:
     """log π of every response token, a [len(response)] float32 tensor a row, in rows of similar length."""
     found: list[Tensor] = [torch.empty(0)] * len(prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for group in by_length(lengths, max_tokens, least=shortest(model)):
+    for group in by_length(lengths, max_tokens or tokens_at_once(model.device), least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
-        logprobs = token_logprobs(model, batch, temperature=temperature).logprobs
+        logprobs = token_logprobs(model, batch, temperature=temperature, with_entropy=False).logprobs
         own = logprobs[batch.is_response].cpu().split([len(responses[i]) for i in group])
         for i, of_row in zip(group, own, strict=True):
             found[i] = of_row

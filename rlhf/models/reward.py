@@ -20,7 +20,7 @@ from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
 from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
-from rlhf.models.rows import by_length, pad
+from rlhf.models.rows import by_length, pad, tokens_at_once
 
 
 @dataclass
@@ -85,12 +85,12 @@ def score_rows(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     *,
-    max_tokens: int = 16384,
+    max_tokens: int | None = None,
 ) -> list[float]:
     """Reward of each response, bias included, in rows of similar length."""
     found = [0.0] * len(prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for group in by_length(lengths, max_tokens, least=shortest(rm.model)):
+    for group in by_length(lengths, max_tokens or tokens_at_once(rm.model.device), least=shortest(rm.model)):
         batch = pad(
             [prompts[i] for i in group],
             [responses[i] for i in group],

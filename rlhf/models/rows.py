@@ -33,6 +33,11 @@ def pad(
     return Batch(ids.to(device), is_real.to(device), is_response.to(device))
 
 
+def tokens_at_once(device: torch.device) -> int:
+    """Tokens a forward pass without gradients: so few on a CPU that its caches hold them."""
+    return 2048 if device.type == "cpu" else 16384
+
+
 def by_length(lengths: Sequence[int], max_tokens: int, least: float = 0.6) -> Iterator[list[int]]:
     """Row numbers in groups of similar length, longest first: each row is at least the share `least` as long as its
     group's longest, and the padded size stays within `max_tokens` (one row at least)."""

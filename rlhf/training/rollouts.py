@@ -13,7 +13,7 @@ from rlhf import distributed
 from rlhf.models import reward
 from rlhf.models.packed import shortest
 from rlhf.models.policy import response_logprobs
-from rlhf.models.rows import Batch, by_length, pad
+from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 from rlhf.objectives.gae import gae
 from rlhf.objectives.kl import ESTIMATORS
 from rlhf.objectives.masked import whiten_with
@@ -102,10 +102,11 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
     return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
-def response_values(value: Any, batch: Batch, max_tokens: int = 16384) -> Tensor:
+def response_values(value: Any, batch: Batch, max_tokens: int | None = None) -> Tensor:
     """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T]."""
     found = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    for rows in by_length(batch.is_real.sum(1).tolist(), max_tokens, least=shortest(value)):
+    limit = max_tokens or tokens_at_once(batch.ids.device)
+    for rows in by_length(batch.is_real.sum(1).tolist(), limit, least=shortest(value)):
         width = int(batch.is_real[rows].sum(1).max())
         part = Batch(*(tensor[rows, :width] for tensor in batch))
         found[rows, :width] = values_before(value, part)
