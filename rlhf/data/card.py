@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from rlhf.data import use_case
 from rlhf.records import write_jsonl
 
 Record = dict[str, Any]
@@ -39,7 +40,7 @@ def render(funnel: Record) -> str:
         if part["pii"]:
             found = ", ".join(f"{kind} {count:,}" for kind, count in part["pii"].items())
             lines += ["", f"Personal data found in the training split: {found}."]
-        lines += _use_cases(part["shapes"])
+        lines += [*_languages(part["steps"]), *_use_cases(part["shapes"])]
         lines += ["", *_examples(part), ""]
     return "\n".join(lines)
 
@@ -77,6 +78,22 @@ def _name(step: Record) -> str:
     return f"{step['step']} ({step['of']})" if "of" in step else str(step["step"])
 
 
+def _languages(steps: list[Record]) -> list[str]:
+    """Shares of what came to the language step."""
+    step = next((step for step in steps if step["step"] == "language" and step["in"]), None)
+    if step is None:
+        return []
+    shares = {"kept: wanted, or not to be told": step["out"]}
+    shares |= {reason.removeprefix("language "): count for reason, count in step["reasons"].items()}
+    ordered = sorted(shares.items(), key=lambda language: (-language[1], language[0]))
+    return [
+        "",
+        "| language | share |",
+        "|---|---|",
+        *(f"| {language} | {count / step['in']:.1%} |" for language, count in ordered),
+    ]
+
+
 def _use_cases(shapes: Record) -> list[str]:
     shares: Counter[str] = Counter()
     for shape in shapes.values():
@@ -90,6 +107,9 @@ def _use_cases(shapes: Record) -> list[str]:
         "| use case | share |",
         "|---|---|",
         *(f"| {case} | {n / total:.1%} |" for case, n in ordered),
+        "",
+        f"Where a record gives none it is classified, rightly for {use_case.held_out_figure()['all']:.0%} of "
+        f"{len(use_case.held_out_prompts())} prompts that the rules were not written for.",
     ]
 
 
