@@ -87,7 +87,7 @@ class MuonAdamW(torch.optim.Optimizer):
         rest = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
         self.parts = (
             Muon(matrices, lr=lr_matrices, weight_decay=weight_decay),
-            torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay),
+            torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 

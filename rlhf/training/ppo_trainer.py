@@ -107,6 +107,7 @@ class PPOTrainer:
             betas=(0.9, 0.95),
             eps=1e-5,
             weight_decay=0.0,
+            fused=True,
         )
         self.engine = Engine(
             PolicyAndValue(policy, value),

@@ -89,7 +89,9 @@ def fit(
     rm = reward.from_policy(job.path("base"), seed=job.params.seed)
     scorer = Scorer(adapt(rm.model, params.lora_rank).to(device))
     scorer.eval()  # no dropout in the reward model
-    optimizer = torch.optim.AdamW(trainable(scorer), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        trainable(scorer), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0, dtype=params.dtype)
     draw = random.Random(job.params.seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
