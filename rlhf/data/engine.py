@@ -6,6 +6,7 @@ back in the order of the pieces: what comes of it does not depend on the engine 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -84,9 +85,7 @@ class Engine:
         if self._executor is None:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(_LOADED_FIRST)
-            self._executor = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_end_with_parent
-            )
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
         return self._executor.submit, self.workers + 1
 
     def _send(self, shared: Any) -> Any:
@@ -101,8 +100,9 @@ class Engine:
         return _Sent(name)
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed waits for ever otherwise."""
+def _begin() -> None:
+    """A worker ends with its parent, which may be killed; and it makes no cycles: looking for them took a tenth."""
+    gc.set_threshold(200_000)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
