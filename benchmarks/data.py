@@ -24,12 +24,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.workers import ROOT, ask, start, stop
+from benchmarks.workers import ROOT, ask, environment, start, stop
 from rlhf.data.planted import copies as planted_copies
 from rlhf.data.planted.copies import Corpus
 from rlhf.records import write_jsonl
 
-PEERS = {"datasketch": "datasketch-2.0.txt", "datatrove": "datatrove-0.10.txt"}
+PEERS = ("datasketch", "datatrove")
 
 
 def main() -> None:
@@ -168,26 +168,13 @@ def work(path: str) -> None:
         print(json.dumps({"seconds": spent, "removed": removed, "peak_gb": peak}), flush=True)
 
 
-def environment(peer: str) -> str:
-    """The python of a peer's environment, which is made where it is missing."""
-    folder = ROOT / f".venv-{peer}"
-    python = folder / "bin" / "python"
-    if not (folder / ".installed").is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        requirements = ROOT / "benchmarks" / "peers" / PEERS[peer]
-        pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(requirements)]
-        subprocess.run(pip, check=True)
-        (folder / ".installed").touch()
-    return str(python)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=list(PEERS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     parser.add_argument("--large", action="store_true", help="the whole curation of ten times the rows, too")
     parser.add_argument("--no-pii", action="store_true", help="without benchmarks.data_pii")
     parser.add_argument("--quick", action="store_true", help="10,000 rows, one turn")

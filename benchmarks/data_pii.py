@@ -1,10 +1,10 @@
 """Personal data: ours against Presidio without NER, on texts in which it is planted at known places.
 
-    python -m benchmarks.data_pii [--quick] [--peer .venv-presidio/bin/python] --json
+    python -m benchmarks.data_pii [--quick] [--alone] --json
 
 Both read the same texts, each in a process of its own, and take turns. The ratio is of rows a CPU second on rows that
-hold personal data; recall and precision are counted on those and on as many look-alikes. Presidio has an environment of its own:
-python -m venv .venv-presidio && .venv-presidio/bin/pip install --no-deps -r benchmarks/peers/presidio-2.2.366.txt
+hold personal data; recall and precision are counted on those and on as many look-alikes. Presidio has an environment of its own,
+.venv-presidio, which is made where it is missing.
 """
 
 from __future__ import annotations
@@ -15,26 +15,23 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.workers import ask, start, stop
+from benchmarks.workers import ask, environment, start, stop
 from rlhf.data.pii import Span, find
 from rlhf.data.planted.pii import Case, cases, score
 
-PEER = ".venv-presidio/bin/python"
 SEED = 20_260
 
 
-def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
-    """pii_rows_per_second, pii (recall and precision by kind); with a peer also pii_vs_presidio and pii_presidio."""
+def measure(quick: bool, alone: bool = False) -> dict[str, Any]:
+    """pii_rows_per_second, pii (recall and precision by kind); not alone also pii_vs_presidio and pii_presidio."""
     made = cases(SEED, 1_200 if quick else 3_000)
     dense = [case.text for case in made if case.spans]
-    python = peer or (PEER if Path(PEER).exists() else None)
     rates: dict[str, list[float]] = {"ours": [], "presidio": []}
     workers = {"ours": start([sys.executable, "-m", "benchmarks.data_pii", "--worker"])}
-    if python:
-        workers["presidio"] = start([python, "-m", "benchmarks.peers.presidio_pii"])
+    if not alone:
+        workers["presidio"] = start([environment("presidio"), "-m", "benchmarks.peers.presidio_pii"])
     for turn in range(1 + (2 if quick else 5)):
         for name, process in workers.items():
             seconds = ask(process, json.dumps(dense))["seconds"]
@@ -45,7 +42,7 @@ def measure(quick: bool, peer: str | None = None) -> dict[str, Any]:
         "pii_rows_per_second": statistics.median(rates["ours"]),
         "pii": _scored(made, workers["ours"]),
     }
-    if python:
+    if not alone:
         report["pii_presidio_rows_per_second"] = statistics.median(rates["presidio"])
         report["pii_vs_presidio"] = statistics.median(
             mine / theirs for mine, theirs in zip(rates["ours"], rates["presidio"], strict=True)
@@ -97,7 +94,7 @@ def table(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", help=f"python of Presidio's environment (default: {PEER}, if it is there)")
+    parser.add_argument("--alone", action="store_true", help="without Presidio")
     parser.add_argument("--quick", action="store_true", help="a fifth of the rows, fewer turns")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -105,7 +102,7 @@ def main() -> None:
     if options.worker:
         work()
         return
-    report = measure(options.quick, options.peer)
+    report = measure(options.quick, options.alone)
     print(table(report))
     if options.json:
         print(json.dumps(report))

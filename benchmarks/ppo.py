@@ -1,12 +1,12 @@
 """One PPO iteration of ours against TRL 1.9.2's, and against what must be computed.
 
-    python -m benchmarks.ppo --workload W1 [--quick] --peer .venv-trl/bin/python --json
+    python -m benchmarks.ppo --workload W1 [--quick] [--alone] --json
 
 Both work on the same random models and prompts (benchmarks/workloads.py), each in a process of its own with one
 thread, and take turns, an iteration each. CPU seconds a useful token: prompt and response up to EOS, padding not
 counted. The floor is the FLOPs of an iteration without padding, divided by the speed of a large matrix product
-measured in the same run. TRL has an environment of its own:
-python -m venv .venv-trl && .venv-trl/bin/pip install --no-deps -r benchmarks/peers/trl-1.9.2.txt
+measured in the same run. TRL has an environment of its own, .venv-trl, which is made where it is missing.
+bfloat16 runs beside float32 where the machine has arithmetic for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     runs = {"ours_fp32": ours(options, "float32")}
     if options.bf16:
         runs["ours_bf16"] = ours(options, "bfloat16")
-    if options.peer:
+    if not options.alone:
         runs["trl_fp32"] = peer(options, "no")
         if options.bf16:
             runs["trl_bf16"] = peer(options, "bf16")
@@ -134,7 +134,8 @@ def ours(options: argparse.Namespace, dtype: str) -> subprocess.Popen[str]:
 
 
 def peer(options: argparse.Namespace, precision: str) -> subprocess.Popen[str]:
-    command = [options.peer, "-m", "benchmarks.peers.trl_ppo", options.workload, options.device]
+    python = workers.environment("trl")
+    command = [python, "-m", "benchmarks.peers.trl_ppo", options.workload, options.device]
     return workers.start(command, ACCELERATE_MIXED_PRECISION=precision)
 
 
@@ -228,18 +229,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workload", choices=(*WORKLOADS, "smollm2"), default="W1")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--peer", help="python of TRL 1.9.2's environment; without it ours and the floor alone"
-    )
+    parser.add_argument("--alone", action="store_true", help="ours and the floor, without TRL")
     parser.add_argument("--iterations", type=int, default=5, help="measured ones, after one that warms up")
     parser.add_argument("--quick", action="store_true", help="two iterations")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 beside float32; smollm2: instead of it")
+    parser.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        help="bfloat16 beside float32; smollm2: instead of it (default: where the machine has it)",
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--dtype", default="float32", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
         options.iterations = 2
+    if options.bf16 is None:
+        able = torch.cpu.get_capabilities()
+        options.bf16 = options.device == "cuda" or able["amx_bf16"] or able["avx512_bf16"]
     return options
 
 

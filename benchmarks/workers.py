@@ -5,11 +5,32 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")}
+_REQUIREMENTS = {
+    "datasketch": "datasketch-2.0.txt",
+    "datatrove": "datatrove-0.10.txt",
+    "presidio": "presidio-2.2.366.txt",
+    "trl": "trl-1.9.2.txt",
+}
+
+
+def environment(peer: str) -> str:
+    """The python of a peer's environment, .venv-<peer>, which is made where it is missing."""
+    folder = ROOT / f".venv-{peer}"
+    python = folder / "bin" / "python"
+    if not (folder / ".installed").is_file():
+        print(f"making .venv-{peer} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        requirements = ROOT / "benchmarks" / "peers" / _REQUIREMENTS[peer]
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(requirements)]
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+        (folder / ".installed").touch()
+    return str(python)
 
 
 def start(command: list[str], **env: str) -> subprocess.Popen[str]:

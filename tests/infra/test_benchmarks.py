@@ -11,7 +11,8 @@ from rlhf.data.planted import copies as planted_copies
 
 
 def test_an_iteration_of_ppo_against_the_floor(pytestconfig):
-    command = [sys.executable, "-m", "benchmarks.ppo", "--workload", "tiny", "--quick", "--json", "--bf16"]
+    command = [sys.executable, "-m", "benchmarks.ppo", "--workload", "tiny", "--quick", "--alone"]
+    command += ["--json", "--bf16"]
     done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
