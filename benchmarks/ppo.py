@@ -245,7 +245,9 @@ def arguments() -> argparse.Namespace:
         options.iterations = 2
     if options.bf16 is None:
         able = torch.cpu.get_capabilities()
-        options.bf16 = options.device == "cuda" or able["amx_bf16"] or able["avx512_bf16"]
+        options.bf16 = options.device == "cuda" or any(
+            able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")
+        )
     return options
 
 
