@@ -202,10 +202,10 @@ class PPOParams(Section):
     )
     ptx_ratio: float = Field(0.6, ge=0, description="pretraining rows an episode (paper: 8)")
     ptx_tokens: int = Field(128, ge=8, description="tokens a pretraining row")
-    microbatch_tokens: int = Field(
-        2048,
+    microbatch_tokens: int | None = Field(
+        None,
         ge=1,
-        description="padded tokens a forward pass; changes memory and speed, not the update (more on a GPU)",
+        description="padded tokens a forward pass: memory and speed, not what is learnt; null: 2,048 on a CPU, 16,384 on a GPU",
     )
     clip: float = Field(0.2, gt=0, description="paper: 0.2")
     value_clip: float | None = Field(0.2, gt=0, description="null: no clipping of the value loss")

@@ -101,7 +101,7 @@ class Engine:
 
 
 def _begin() -> None:
-    """A worker ends with its parent, which may be killed; and it makes no cycles: looking for them took a tenth."""
+    """A worker ends with its parent, which may be killed; and it seldom looks for cycles: that took a tenth of its time."""
     gc.set_threshold(200_000)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from math import fsum
 from typing import Any
 
 from rlhf.data.fold import fold
@@ -163,13 +164,12 @@ class _Index:
         own = self._runs[at]
         recurs = own & runs
         among = [self._sharers.get(run, 1) for run in recurs]
-        if (
-            2 * len(recurs) < len(own) or sum(sharers <= _FEW for sharers in among) < _PASSAGE
-        ):  # no long passage
+        has_passage = 2 * len(recurs) >= len(own) and sum(count <= _FEW for count in among) >= _PASSAGE
+        if not has_passage:
             if among.count(1) < _OWN_RUNS:
                 return False
-            rest = (self._sharers.get(run, 1) ** -2 for run in own - recurs)
-            if (1 - PARTLY) * sum(sharers**-2 for sharers in among) < PARTLY * sum(rest):
+            rest = [self._sharers.get(run, 1) for run in own - recurs]
+            if (1 - PARTLY) * _weight(among) < PARTLY * _weight(rest):
                 return False
         if len(self._words[at]) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
             content = set(self._words[at]) - LIGHT
@@ -178,8 +178,13 @@ class _Index:
         return not _are_two_examples(self._words[at], every)
 
 
+def _weight(sharers: Iterable[int]) -> float:
+    """Of runs, by how many texts share each; fsum, because a set's order is another in each process."""
+    return fsum(count**-2 for count in sharers)
+
+
 def _runs(found: list[str]) -> set[int]:
-    """Hashes of the runs of 8 words."""
+    """Hashes of the runs of 8 words, which only this process can compare."""
     return set(map(hash, zip(*(found[at:] for at in range(RUN)), strict=False)))
 
 

@@ -20,20 +20,23 @@ from scipy.sparse import csr_array
 from rlhf.data import fingerprints
 from rlhf.data.fingerprints import HASHES, Compared
 from rlhf.data.fold import fingerprint
-from rlhf.data.words import words
+from rlhf.data.words import IDEOGRAPH, words
 
 Record = dict[str, Any]
 Verify = Callable[[np.ndarray], np.ndarray]  # [pairs, 2] rows -> [pairs] bool, True for near copies
-BANDS, WORDS = 96, 4  # two values are a word, and the words of a band are drawn from all
+BANDS, A_BAND = 96, 4  # pairs of neighbouring values, drawn from all
 BEFORE = 8  # rows just before it in a bucket that a row is compared with, besides the first
-ASTRAY_BY_BITS, ASTRAY = 0.22, 0.15  # under the limit an estimate may lie: 3.5 and 4 standard errors
+ASTRAY_BY_BITS, ASTRAY = (
+    0.3,
+    0.15,
+)  # under the limit an estimate may lie: 4 standard errors, 2 in texts of 12 runs
 PAIRS = 2_000_000  # candidates that are held at a time
 _32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
-_FACTORS = [np.uint64(int(fingerprint(f"{at}"), 16) | 1) for at in range(WORDS)]
+_FACTORS = [np.uint64(int(fingerprint(f"{at}"), 16) | 1) for at in range(A_BAND)]
 
 
 class Sketches:
-    """The MinHash values of rows, by column, and what is quick to compare of them.
+    """The MinHash values of rows, and what is quick to compare of them.
 
     minima: [rows, HASHES] uint16; fixed: [rows] a hash of what near copies may not differ in.
     """
@@ -48,14 +51,14 @@ class Sketches:
 
     def buckets(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(keys in order, places in `rows`, ascending in each key) of every band."""
-        columns = np.ascontiguousarray(self.minima[rows].view(np.uint32).T)
+        pairs = np.ascontiguousarray(self.minima[rows].view(np.uint32).T)
         fixed = self.fixed[rows]
         places = np.arange(len(rows), dtype=np.uint64)
         for chosen in _bands():
             key = fixed.copy()
             with np.errstate(over="ignore"):
-                for factor, column in zip(_FACTORS, chosen, strict=True):
-                    key += columns[column] * factor  # multilinear hashing: the high bits are the good ones
+                for factor, pair in zip(_FACTORS, chosen, strict=True):
+                    key += pairs[pair] * factor  # multilinear hashing: the high bits are the good ones
             packed = key & _HIGH | places
             packed.sort()
             yield packed >> _32, (packed & _LOW).astype(np.int64)
@@ -80,14 +83,14 @@ class Sketches:
             yield self._close(found, limit)
 
     def _close(self, pairs: Sequence[np.ndarray], limit: float) -> np.ndarray:
-        """The distinct pairs of which enough values are equal."""
+        """The distinct pairs of which enough values are equal, and what may not differ."""
         every = np.concatenate(pairs).astype(np.uint64)
         packed = np.unique(every[:, 0] << _32 | every[:, 1])
         distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
+        distinct = distinct[self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]]
         parts = np.array_split(distinct, len(distinct) // 100_000 + 1)
         equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
-        same = self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]
-        return distinct[same & (np.concatenate(equal) >= limit - ASTRAY)]
+        return distinct[np.concatenate(equal) >= limit - ASTRAY]
 
 
 def greedy(
@@ -207,7 +210,7 @@ def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     return both / (sizes[pairs[:, 0]] + sizes[pairs[:, 1]] - both)
 
 
-_CAPITAL = re.compile(r"\b[^\W\d_a-z][\w'’]*")
+_CAPITAL = re.compile(r"\b(?:\w+['’])?[^\W\d_a-z][\w'’]*[+#]*")  # Paris, d'Orsay, C++
 _SENTENCE = re.compile(r"(?:^|[.!?:\n\"“])\W*(\w+)")
 SHORT = 12  # words
 _LITTLE_WORDS = (
@@ -223,26 +226,29 @@ def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compar
     """Whether two records that share most characters are about different things.
 
     They are if each has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there. In a
-    text of few words any word but the little ones is as good as a name. Misspelt it is no other.
+    text of few words, or of ideographs, any word but the little ones is as good as a name. Misspelt it is no other.
     """
     words_a, words_b = words(folded_a.counted), words(folded_b.counted)
     only_a, only_b = set(words_a).difference(words_b), set(words_b).difference(words_a)
-    others_a, others_b = _others(only_a, only_b), _others(only_b, only_a)
-    if not (others_a and others_b):
+    if not (only_a and only_b):
         return False
-    if min(len(words_a), len(words_b)) >= SHORT:
-        return bool(_names_among(others_a, _said(a)) and _names_among(others_b, _said(b)))
-    return bool(others_a - _LITTLE and others_b - _LITTLE)
-
-
-def _others(these: set[str], those: set[str]) -> set[str]:
-    return {word for word in these if not any(_misspelt(word, other) for other in those)}
+    if min(len(words_a), len(words_b)) < SHORT or IDEOGRAPH.search(folded_a.counted):
+        telling_a, telling_b = only_a - _LITTLE, only_b - _LITTLE
+    else:
+        telling_a, telling_b = _names_among(only_a, _said(a)), _names_among(only_b, _said(b))
+    return _has_other(telling_a, only_b) and _has_other(telling_b, only_a)
 
 
 def _names_among(these: set[str], text: str) -> set[str]:
     openings = {match.start(1) for match in _SENTENCE.finditer(text)}
     inside = (match[0] for match in _CAPITAL.finditer(text) if match.start() not in openings)
-    return these.intersection([word for name in inside if name[0].isupper() for word in words(name)])
+    return these.intersection(
+        [word for name in inside if any(map(str.isupper, name)) for word in words(name)]
+    )
+
+
+def _has_other(these: set[str], those: set[str]) -> bool:
+    return any(not any(_misspelt(word, other) for other in those) for word in these)
 
 
 def _misspelt(a: str, b: str) -> bool:
@@ -268,8 +274,8 @@ def _said(record: Record) -> str:
 
 @cache
 def _bands() -> tuple[tuple[int, ...], ...]:
-    """The words of each band, drawn once for all by a hash."""
+    """The pairs of values of each band, drawn once for all by a hash."""
     return tuple(
-        tuple(sorted(range(HASHES // 2), key=lambda word: fingerprint(f"{band} {word}"))[:WORDS])
+        tuple(sorted(range(HASHES // 2), key=lambda pair: fingerprint(f"{band} {pair}"))[:A_BAND])
         for band in range(BANDS)
     )

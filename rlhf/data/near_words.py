@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations, pairwise
-from math import log
+from math import fsum, log
 
 from rlhf.data.words import edits, is_slip, is_swap, without_a_letter
 
@@ -48,7 +48,7 @@ class NearTexts:
         self._unknown_weight = unknown
         rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
         self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
-        self._wholes = [sum(map(self._weight, found)) for found in self._sets]
+        self._wholes = [fsum(map(self._weight, found)) for found in self._sets]
         self._pairs: dict[int, dict[int, list[int]]] = {}
         for at, content in enumerate(self._content):
             rarest = sorted([self._rank[word] for word in content])[:_KEY_WORDS]
@@ -154,9 +154,9 @@ class NearTexts:
         lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
             return False
-        if sum(map(self._weight, lost)) > _MISSING * whole:
+        if fsum(map(self._weight, lost)) > _MISSING * whole:
             return False
-        return sum(map(self._weight, added)) <= (_ONE_MORE if len(added) == 1 else _MORE) * whole
+        return fsum(map(self._weight, added)) <= (_ONE_MORE if len(added) == 1 else _MORE) * whole
 
     def _weight(self, word: str) -> float:
         return self._weights.get(word, self._unknown_weight)

@@ -25,7 +25,7 @@ def squeezed(text: str) -> str:
 
 _UNKEPT = bytes(at for at, char in enumerate(bytes(range(256)).lower()) if char not in _KEPT)
 _WORDS, _PIECES = _table(b""), _table(_ENDS)
-_IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 _WORD = re.compile(r"[^\W_]+(?:[+#]+)?|[+#]+")
 _WORD_OR_END = re.compile(r"[^\W_]+(?:[+#]+)?|[+#]+|[^\w\s'’\-/&%$€£°_]|\n")
 
@@ -58,7 +58,7 @@ def ended_words(text: str) -> tuple[list[str], set[int]]:
 
 
 def _spread(folded: str) -> str:
-    return _IDEOGRAPH.sub(r" \1 ", folded).replace("'", "").replace("’", "")
+    return IDEOGRAPH.sub(r" \1 ", folded).replace("'", "").replace("’", "")
 
 
 def is_slip(first: str, second: str) -> bool:

@@ -18,30 +18,27 @@ class TokenLogprobs(NamedTuple):
     )
 
 
-def token_logprobs(
-    model: Any, batch: Batch, *, temperature: float, with_entropy: bool = True
-) -> TokenLogprobs:
+def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogprobs:
     """Forward pass of the whole rows, output head on the response's positions alone.
 
-    `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient, and is 0
-    without `with_entropy`.
+    `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient.
     """
-    layout = layout_of(batch.is_real)
-    hidden = hidden_states(model, batch.ids, batch.is_real, layout)
-    targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
-    logits = model.get_output_embeddings()(hidden[targets - 1]).float()  # a token is predicted one before it
-    if temperature != 1.0:
-        logits = logits.div_(temperature)
-    chosen = batch.ids[batch.is_response]
+    logits = _response_logits(model, batch, temperature)
+    logprobs, entropies = _ChosenLogprobs.apply(logits, batch.ids[batch.is_response])
     zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    if not with_entropy:
-        logprobs = logits.gather(1, chosen[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
-        return TokenLogprobs(zeros.masked_scatter(batch.is_response, logprobs), zeros)
-    logprobs, entropies = _ChosenLogprobs.apply(logits, chosen)
     return TokenLogprobs(
         zeros.masked_scatter(batch.is_response, logprobs),
         zeros.masked_scatter(batch.is_response, entropies),
     )
+
+
+def _response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
+    """[response tokens, V] float32, in the order of the rows."""
+    layout = layout_of(batch.is_real)
+    hidden = hidden_states(model, batch.ids, batch.is_real, layout)
+    targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
+    logits = model.get_output_embeddings()(hidden[targets - 1]).float()  # a token is predicted one before it
+    return logits if temperature == 1.0 else logits / temperature
 
 
 class _ChosenLogprobs(torch.autograd.Function):
@@ -81,8 +78,11 @@ def response_logprobs(
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     for group in by_length(lengths, max_tokens or tokens_at_once(model.device), least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
-        logprobs = token_logprobs(model, batch, temperature=temperature, with_entropy=False).logprobs
-        own = logprobs[batch.is_response].cpu().split([len(responses[i]) for i in group])
+        logits = _response_logits(model, batch, temperature)
+        chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0] - torch.logsumexp(
+            logits, dim=-1
+        )
+        own = chosen.cpu().split([len(responses[i]) for i in group])
         for i, of_row in zip(group, own, strict=True):
             found[i] = of_row
     return found

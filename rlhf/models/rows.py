@@ -34,7 +34,7 @@ def pad(
 
 
 def tokens_at_once(device: torch.device) -> int:
-    """Tokens a forward pass without gradients: so few on a CPU that its caches hold them."""
+    """Tokens a forward pass: so few on a CPU that its caches hold what is computed of them."""
     return 2048 if device.type == "cpu" else 16384
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rlhf import distributed
 from rlhf.models.packed import shortest
 from rlhf.models.policy import TokenLogprobs, token_logprobs
-from rlhf.models.rows import Batch, by_length
+from rlhf.models.rows import Batch, by_length, tokens_at_once
 from rlhf.objectives.kl import adapted_coefficient, k1, k3
 from rlhf.objectives.masked import masked_mean
 from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, value_loss
@@ -207,7 +207,8 @@ class PPOTrainer:
         total = distributed.mean({"tokens": float(part.batch.is_response.sum())})["tokens"]
         figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
         lengths = part.batch.is_real.sum(1).tolist()
-        own = list(by_length(lengths, params.microbatch_tokens, least=shortest(self.policy)))
+        at_once = params.microbatch_tokens or tokens_at_once(part.batch.ids.device)
+        own = list(by_length(lengths, at_once, least=shortest(self.policy)))
         groups = own + own[-1:] * (int(distributed.largest(len(own))) - len(own))
         for number, group in enumerate(groups):
             episodes = select(part, group)

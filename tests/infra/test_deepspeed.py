@@ -28,7 +28,7 @@ def train(config, launcher):
     module = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
     engine = Engine(
         module,
-        torch.optim.AdamW(module.parameters(), lr=1e-2),
+        torch.optim.AdamW(module.parameters(), lr=1e-2, fused=True),
         ComputeParams(launcher=launcher, deepspeed_config=config, device="cpu"),
         max_grad_norm=1.0,
     )

@@ -1,3 +1,8 @@
+import os
+import pickle
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +29,25 @@ def test_half_of_the_eight_word_runs_count():
 def test_nothing_held_out_matches_nothing():
     assert HeldOut([], []).match(["What is rain?", PASSAGE]) is None
     assert HELD_OUT.match([""]) is None
+
+
+def test_another_process_finds_the_same():
+    """Texts alone are sent; and where exactly half of what counts recurs, the order of a set decides nothing."""
+    frame = [f"frame{at}" for at in range(16)]
+    texts = [" ".join([*frame, *(f"own{text}x{at}" for at in range(11))]) for text in range(3)]
+    there = " ".join([*frame, *(f"own0x{at}" for at in range(6)), "and", "nothing", "else"])
+    held_out = HeldOut(texts, ["a", "b", "c"])
+    script = "import pickle, sys; print(pickle.load(sys.stdin.buffer).match([sys.argv[1]]))"
+    sent = pickle.dumps(held_out)
+    assert len(sent) < 3 * len("".join(texts))
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script, there], input=sent, capture_output=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout.decode().strip()
+        for seed in range(4)
+    }  # fmt: skip
+    assert said == {str(held_out.match([there]))}
 
 
 QUESTIONS = [

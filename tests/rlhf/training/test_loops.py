@@ -276,9 +276,6 @@ def test_bfloat16_trains_masters_in_float32(world, tmp_path, monkeypatch, stage)
     assert moved
     assert all(value.dtype == torch.float32 for value in end.values())
     assert any(not torch.equal(end[name], end[name].bfloat16().float()) for name in moved)
-    if stage == "ppo":
-        lines = world.metrics(tmp_path)
-        assert lines[0]["first_ratio_error"] < 0.3
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward_model", "ppo"])
