@@ -71,18 +71,15 @@ def response_logprobs(
     *,
     pad_id: int,
     temperature: float,
-    max_tokens: int | None = None,
 ) -> list[Tensor]:
     """log π of every response token, a [len(response)] float32 tensor a row, in rows of similar length."""
     found: list[Tensor] = [torch.empty(0)] * len(prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for group in by_length(lengths, max_tokens or tokens_at_once(model.device), least=shortest(model)):
+    for group in by_length(lengths, tokens_at_once(model.device), least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
         logits = _response_logits(model, batch, temperature)
-        chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0] - torch.logsumexp(
-            logits, dim=-1
-        )
-        own = chosen.cpu().split([len(responses[i]) for i in group])
+        chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0]
+        own = (chosen - torch.logsumexp(logits, dim=-1)).cpu().split([len(responses[i]) for i in group])
         for i, of_row in zip(group, own, strict=True):
             found[i] = of_row
     return found

@@ -84,13 +84,11 @@ def score_rows(
     rm: RewardModel,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
-    *,
-    max_tokens: int | None = None,
 ) -> list[float]:
     """Reward of each response, bias included, in rows of similar length."""
     found = [0.0] * len(prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for group in by_length(lengths, max_tokens or tokens_at_once(rm.model.device), least=shortest(rm.model)):
+    for group in by_length(lengths, tokens_at_once(rm.model.device), least=shortest(rm.model)):
         batch = pad(
             [prompts[i] for i in group],
             [responses[i] for i in group],

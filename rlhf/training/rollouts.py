@@ -102,11 +102,11 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
     return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
-def response_values(value: Any, batch: Batch, max_tokens: int | None = None) -> Tensor:
+def response_values(value: Any, batch: Batch) -> Tensor:
     """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T]."""
     found = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    limit = max_tokens or tokens_at_once(batch.ids.device)
-    for rows in by_length(batch.is_real.sum(1).tolist(), limit, least=shortest(value)):
+    at_once = tokens_at_once(batch.ids.device)
+    for rows in by_length(batch.is_real.sum(1).tolist(), at_once, least=shortest(value)):
         width = int(batch.is_real[rows].sum(1).max())
         part = Batch(*(tensor[rows, :width] for tensor in batch))
         found[rows, :width] = values_before(value, part)
