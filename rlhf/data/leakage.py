@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import fsum
 from typing import Any
+
+import numpy as np
 
 from rlhf.data.fold import fold
 from rlhf.data.near_words import LIGHT, NearTexts
@@ -48,19 +50,20 @@ class Leak:
 class HeldOut:
     """Texts that training may not contain.
 
-    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...). Their index
-    is made where it is first asked, and is not sent between processes: to read it would take as long as to make it.
+    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...), and a text
+    without one does not count. Their index is made where it is first asked, and is not sent between processes: to
+    read it would take as long as to make it. The same texts asked again, some of them without a name, share it.
     """
 
-    def __init__(self, texts: Sequence[str], names: Sequence[str]) -> None:
-        self.texts, self.names = list(texts), list(names)
+    def __init__(self, texts: Sequence[str], names: Sequence[str | None]) -> None:
+        self.texts, self.names = tuple(texts), tuple(names)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"texts": self.texts, "names": self.names}
 
     @cached_property
-    def _index(self) -> _Index:
-        return _Index(self.texts)
+    def _finder(self) -> _Finder:
+        return _Finder(_index_of(self.texts), self.names)
 
     def match(self, parts: Iterable[str]) -> str | None:
         """The name of a held-out text that a training text, given as its parts, repeats; else None."""
@@ -72,96 +75,98 @@ class HeldOut:
         parts = [part for part in parts if part]
         if len(parts) > 1:
             parts.append("\n".join(parts))
-        found = self._index.find(parts)
-        return Leak(self.names[found[0]], *found) if found else None
+        return self._finder.find(parts)
 
 
 class _Index:
-    """Where the words of held-out texts stand. A text is its place in the list."""
+    """Where the words of texts stand. A text is its place in the list; of texts of the same letters, the first one's."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._whole: dict[str, int] = {}
-        self._words = [words(text) for text in texts]
-        self._is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
-        shares = Counter(word for found in self._words for word in set(found))
-        self._anchors: dict[tuple[str, ...], list[int]] = {}
-        self._short: dict[tuple[str, ...], int] = {}
-        for at, (text, found) in enumerate(zip(texts, self._words, strict=True)):
-            if self._whole.setdefault(squeezed(text) or fold(text), at) != at:
-                continue
-            if len(found) >= _ANCHOR:
-                for anchor in _anchors(found, shares):
-                    self._anchors.setdefault(anchor, []).append(at)
-            elif len(found) >= SHORTEST and len("".join(found)) >= _MEANT:
-                self._short.setdefault(tuple(found), at)
-        self._hits = self._needed_hits()
-        self._short_words = {min(run, key=lambda word: (shares[word], word)) for run in self._short}
-        self._runs = {at: _runs(found) for at, found in enumerate(self._words) if len(found) >= RUN}
-        held = Counter(run for own in self._runs.values() for run in own)
-        self._sharers = {run: count for run, count in held.items() if count > 1}
-        self._near = NearTexts(self._words, shares)
+        self.whole: dict[str, int] = {}
+        self.first = [
+            self.whole.setdefault(squeezed(text) or fold(text), at) for at, text in enumerate(texts)
+        ]
+        self.words = [words(text) for text in texts]
+        self.is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
+        distinct = [at for at, first in enumerate(self.first) if at == first]
+        shares = Counter([word for at in distinct for word in set(self.words[at])])
+        self.anchors, self.hits = _anchored(self.words, distinct, shares)
+        self.short: dict[tuple[str, ...], int] = {}
+        for at in distinct:
+            found = self.words[at]
+            if SHORTEST <= len(found) < _ANCHOR and len("".join(found)) >= _MEANT:
+                self.short.setdefault(tuple(found), at)
+        self.short_words = {min(run, key=lambda word: (shares[word], word)) for run in self.short}
+        self.runs = {at: _runs(self.words[at]) for at in distinct if len(self.words[at]) >= RUN}
+        self.near = NearTexts(
+            [self.words[at] if at == first else [] for at, first in enumerate(self.first)], shares
+        )
 
-    def find(self, parts: Sequence[str]) -> tuple[int, str] | None:
-        """(the text, how it is repeated) of a training text given as its parts and, if these are several, all of them."""
+
+@lru_cache(maxsize=1)
+def _index_of(texts: tuple[str, ...]) -> _Index:
+    return _Index(texts)
+
+
+class _Finder:
+    """Which of an index's texts that count a training text repeats."""
+
+    def __init__(self, index: _Index, names: Sequence[str | None]) -> None:
+        self._index = index
+        self._counted: dict[int, tuple[str, int]] = {}  # by the first of texts of the same letters
+        for at, (first, name) in enumerate(zip(index.first, names, strict=True)):
+            if name is not None:
+                self._counted.setdefault(first, (name, at))
+        self._known = frozenset().union(*(index.words[at] for at in self._counted))
+        held = Counter(run for at in self._counted for run in index.runs.get(at, ()))
+        self._sharers = {run: count for run, count in held.items() if count > 1}
+
+    def find(self, parts: Sequence[str]) -> Leak | None:
+        """parts: of a training text and, if these are several, all of them."""
         for part in parts:
-            at = self._whole.get(squeezed(part) or fold(part), -1)
-            if at >= 0:
-                return at, "exact"
+            at = self._index.whole.get(squeezed(part) or fold(part), -1)
+            if at in self._counted:
+                return Leak(*self._counted[at], "exact")
         if not parts:
             return None
         every = words(parts[-1])
         found = self._inside(every, parts[-1])
         if found is not None:
-            return found
+            at, how = found
+            return Leak(*self._counted[at], how)
         for piece in (every,) if len(parts) == 1 else map(words, parts):
-            near = self._near.match(piece)
+            near = self._index.near.match(piece, self._counted, self._known)
             if near is not None:
-                return near, "near"
+                return Leak(*self._counted[near], "near")
         return None
 
-    def _needed_hits(self) -> list[int]:
-        """How many anchors of each text have to recur; crowded ones are dropped but for a text's least crowded."""
-        places: dict[int, list[tuple[str, ...]]] = {}
-        for anchor, texts in self._anchors.items():
-            for at in texts:
-                places.setdefault(at, []).append(anchor)
-        least = {
-            at: min(own, key=lambda anchor: (len(self._anchors[anchor]), anchor))
-            for at, own in places.items()
-        }
-        needed = [1] * len(self._words)
-        for at, own in places.items():
-            kept = sum(len(self._anchors[anchor]) <= _CROWD for anchor in own)
-            needed[at] = max(1, kept // 3)
-        for anchor, texts in self._anchors.items():
-            if len(texts) > _CROWD:
-                texts[:] = [at for at in texts if least[at] == anchor]
-        return needed
-
     def _inside(self, every: list[str], text: str) -> tuple[int, str] | None:
-        fours = set(zip(every, every[1:], every[2:], every[3:], strict=False))
-        hits = Counter([at for four in fours if four in self._anchors for at in self._anchors[four]])
-        candidates = sorted(at for at, count in hits.items() if count >= self._hits[at])
-        short = not self._short_words.isdisjoint(every)
+        index, counted = self._index, self._counted
+        met = index.anchors.keys() & set(zip(every, every[1:], every[2:], every[3:], strict=False))
+        hits = Counter([at for anchor in met for at in index.anchors[anchor]]) if met else {}
+        candidates = sorted([at for at, count in hits.items() if count >= index.hits[at] and at in counted])
+        short = not index.short_words.isdisjoint(every)
         if not (candidates or short):
             return None
         found, ends = ended_words(text)
         for run in (*pairwise(found), *zip(found, found[1:], found[2:], strict=False)) if short else ():
-            at = self._short.get(run, -1)
-            if at >= 0 and _stands_in(found, ends, list(run), left=not self._is_sentence[at], right=True):
+            at = index.short.get(run, -1)
+            if at in counted and _stands_in(
+                found, ends, list(run), left=not index.is_sentence[at], right=True
+            ):
                 return at, "contained"
         for at in candidates:
-            held_out = self._words[at]
+            held_out = index.words[at]
             if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
                 return at, "contained"
-        long = [at for at in candidates if at in self._runs]
+        long = [at for at in candidates if at in index.runs]
         if not long:
             return None
         runs = _runs(every)
         return next(((at, "partly") for at in long if self._is_partly_in(at, runs, every)), None)
 
     def _is_partly_in(self, at: int, runs: set[int], every: list[str]) -> bool:
-        own = self._runs[at]
+        own, text = self._index.runs[at], self._index.words[at]
         recurs = own & runs
         among = [self._sharers.get(run, 1) for run in recurs]
         has_passage = 2 * len(recurs) >= len(own) and sum(count <= _FEW for count in among) >= _PASSAGE
@@ -171,11 +176,11 @@ class _Index:
             rest = [self._sharers.get(run, 1) for run in own - recurs]
             if (1 - PARTLY) * _weight(among) < PARTLY * _weight(rest):
                 return False
-        if len(self._words[at]) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
-            content = set(self._words[at]) - LIGHT
+        if len(text) < RUN + _PASSAGE:  # the frame is the same, and what is asked in it?
+            content = set(text) - LIGHT
             if len(content.difference(every)) > _LOST * len(content):
                 return False
-        return not _are_two_examples(self._words[at], every)
+        return not _are_two_examples(text, every)
 
 
 def _weight(sharers: Iterable[int]) -> float:
@@ -188,20 +193,49 @@ def _runs(found: list[str]) -> set[int]:
     return set(map(hash, zip(*(found[at:] for at in range(RUN)), strict=False)))
 
 
-def _anchors(found: list[str], shares: Counter[str]) -> set[tuple[str, ...]]:
-    """Runs of 4 words, the rarest ones, of which one stands in each run of 8 words (one for a short text)."""
-    fours = list(zip(found, found[1:], found[2:], found[3:], strict=False))
+def _anchored(
+    texts: list[list[str]], chosen: Sequence[int], shares: Counter[str]
+) -> tuple[dict[tuple[str, ...], list[int]], list[int]]:
+    """(texts by anchor, how many of its anchors have to recur by text).
+
+    Anchors are runs of 4 words, the rarest, of which one stands in each run of 8 words (one in a text of 4 to 7). Of
+    crowded ones, which many texts share, only a text's least crowded is kept.
+    """
+    anchors: dict[tuple[str, ...], int] = {}
+    pairs = [
+        (anchors.setdefault(anchor, len(anchors)), at)
+        for at in chosen
+        if len(texts[at]) >= _ANCHOR
+        for anchor in _anchors_of(texts[at], shares)
+    ]
+    anchor, text = np.array(pairs, np.int64).reshape(-1, 2).T
+    crowd = np.bincount(anchor, minlength=len(anchors))[anchor]
+    kept = crowd <= _CROWD
+    needed = np.maximum(1, np.bincount(text[kept], minlength=len(texts)) // 3)
+    least = np.lexsort((anchor, crowd, text))
+    opens = np.ones(len(least), bool)
+    opens[1:] = np.diff(text[least]) != 0
+    kept[least[opens]] = True
+    names = list(anchors)
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number, at in zip(anchor[kept].tolist(), text[kept].tolist(), strict=True):
+        found.setdefault(names[number], []).append(at)
+    return found, needed.tolist()
+
+
+def _anchors_of(found: list[str], shares: Counter[str]) -> list[tuple[str, ...]]:
     each = [shares[word] for word in found]
     least = list(map(min, each, each[1:], each[2:], each[3:]))
     if len(found) < RUN:
-        return {min(zip(least, fours, strict=True))[1]}
-    chosen: set[tuple[str, ...]] = set()
-    at = -1
-    while at + RUN - _ANCHOR + 1 < len(fours):
-        window = range(at + 1, at + RUN - _ANCHOR + 2)
-        at = min(window, key=lambda place: (least[place], -place))
-        chosen.add(fours[at])
-    return chosen
+        places = [least.index(min(least))]
+    else:
+        reach = RUN - _ANCHOR + 1
+        places, at = [], -1
+        while at + reach < len(least):
+            window = least[at + 1 : at + 1 + reach]
+            at += reach - window[::-1].index(min(window))  # the last of the rarest: fewer are needed
+            places.append(at)
+    return list(dict.fromkeys(tuple(found[at : at + _ANCHOR]) for at in places))
 
 
 def _stands_in(found: list[str], ends: set[int], text: list[str], *, left: bool, right: bool) -> bool:

@@ -8,8 +8,11 @@ texts hold them, so that the frame that many of them share says little and the n
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container, Set
 from itertools import combinations, pairwise
 from math import fsum, log
+
+import numpy as np
 
 from rlhf.data.words import edits, is_slip, is_swap, without_a_letter
 
@@ -49,73 +52,83 @@ class NearTexts:
         rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
         self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
         self._wholes = [fsum(map(self._weight, found)) for found in self._sets]
-        self._pairs: dict[int, dict[int, list[int]]] = {}
-        for at, content in enumerate(self._content):
-            rarest = sorted([self._rank[word] for word in content])[:_KEY_WORDS]
-            lone = [(rank, rank) for rank in rarest] if len(rarest) < 3 else []
-            for first, second in (*combinations(rarest, 2), *lone):
-                self._pairs.setdefault(first, {}).setdefault(second, []).append(at)
-        self._hits = self._needed_hits()
+        self._pairs, self._hits = self._keys()
         self._slips: dict[str, list[str]] = {}
         for word in sorted(shares):
-            for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
-                self._slips.setdefault(slip, []).append(word)
+            if len(word) > 2 and word.isalpha():
+                for slip in set(without_a_letter(word)):
+                    if slip in self._slips:
+                        self._slips[slip].append(word)
+                    else:
+                        self._slips[slip] = [word]
         together = {pair for text in texts if len(text) <= _LONGEST for pair in pairwise(text)}
         joined = ((first + second, (first, second)) for first, second in sorted(together))
         self._together = {word: pair for word, pair in joined if word not in shares}
         self._may_be: dict[str, tuple[str, ...]] = {}
 
-    def match(self, found: list[str]) -> int | None:
-        """The first text that the words are, near enough; None if they are none."""
+    def match(self, found: list[str], counted: Container[int], known: Set[str]) -> int | None:
+        """The first of the texts that count that the words are, near enough; None if they are none.
+
+        counted: the texts that do; known: their words, which are no slips.
+        """
         if not 2 <= len(found) <= _LONGEST:
             return None
         read = set(found)
-        unknown = read.difference(self._known, LIGHT)
+        unknown = read.difference(known, LIGHT)
         if len(unknown) > 2 + len(found) // 6:
             return None
         meant = read
         if unknown:
             meanings = [self._meanings(word) for word in unknown]
-            across = self._across_spaces(found, unknown)
+            across = self._across_spaces(found, unknown, known)
             strange = meanings.count(()) - 2 * sum(map(bool, across))
             if strange > max(1, len(found) // 5):
                 return None
             meant = read.union(*meanings, *across)
-        ranks = sorted([self._rank[word] for word in meant if word in self._rank])[: 4 * _KEY_WORDS]
+        ranks = sorted(map(self._rank.__getitem__, self._rank.keys() & meant))[: 4 * _KEY_WORDS]
         rest = set(ranks)
         places: list[int] = []
         for rank in ranks:
             followers = self._pairs.get(rank)
             if followers:
-                for other in rest.intersection(followers):
+                for other in rest & followers.keys():
                     places += followers[other]
         if not places:
             return None
         longest = len(read) - 3
-        likely = sorted(
+        likely = [
             at
             for at, hits in Counter(places).items()
             if hits >= self._hits[at]
             and longest <= 1.25 * len(self._sets[at])
             and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
-        )
-        return next((at for at in likely if self._is_near(at, found, read)), None)
+            and at in counted
+        ]
+        return next((at for at in sorted(likely) if self._is_near(at, found, read, known)), None)
 
-    def _needed_hits(self) -> dict[int, int]:
-        """How many of a text's keys lead to it if one of its rarest words is lost; crowded keys are dropped."""
-        kept: Counter[int] = Counter()
-        words: dict[int, set[int]] = {}
-        for first, followers in self._pairs.items():
-            for second, places in list(followers.items()):
-                if len(places) > _LIMIT:
-                    del followers[second]
-                    continue
-                kept.update(places)
-                if len(places) <= _FEW:  # such a key is enough by itself
-                    followers[second] = places * _KEY_WORDS
-                for at in places:
-                    words.setdefault(at, set()).update((first, second))
-        return {at: max(1, count - len(words[at]) + 1) for at, count in kept.items()}
+    def _keys(self) -> tuple[dict[int, dict[int, list[int]]], list[int]]:
+        """(texts by their keys, how many keys lead to a text if one of its rarest words is lost).
+
+        A key is two of a text's rarest words, or one of them twice where there are less than three. Crowded keys
+        are dropped; one that leads to few texts is enough by itself.
+        """
+        keys: list[tuple[int, int, int]] = []
+        for at, content in enumerate(self._content):
+            rarest = sorted(map(self._rank.__getitem__, content))[:_KEY_WORDS]
+            keys += [(first, second, at) for first, second in combinations(rarest, 2)]
+            if len(rarest) < 3:
+                keys += [(rank, rank, at) for rank in rarest]
+        every = np.array(keys, np.int64).reshape(-1, 3).T
+        _, which, crowd = np.unique(every[0] << 32 | every[1], return_inverse=True, return_counts=True)
+        first, second, text, crowd = np.stack([*every, crowd[which]])[:, crowd[which] <= _LIMIT]
+        size = len(self._sets)
+        words = np.unique(np.concatenate([first, second]) * size + np.concatenate([text, text])) % size
+        hits = np.maximum(1, np.bincount(text, minlength=size) - np.bincount(words, minlength=size) + 1)
+        found: dict[int, dict[int, list[int]]] = {}
+        times = np.where(crowd <= _FEW, _KEY_WORDS, 1)
+        for one, other, at, count in np.stack([first, second, text, times], 1).tolist():
+            found.setdefault(one, {}).setdefault(other, []).extend([at] * count)
+        return found, hits.tolist()
 
     def _meanings(self, word: str) -> tuple[str, ...]:
         """The known words that an unknown word may be, with one slip."""
@@ -132,12 +145,12 @@ class NearTexts:
         apart = [part for joined in (word, *shorter) for part in self._together.get(joined, ())]
         return (*(known for known in found if len(known) > 3 and is_slip(word, known)), *apart)
 
-    def _across_spaces(self, found: list[str], unknown: set[str]) -> list[tuple[str, ...]]:
+    def _across_spaces(self, found: list[str], unknown: set[str], known: Set[str]) -> list[tuple[str, ...]]:
         """What two neighbours are, one of which is unknown, with the space between them gone or elsewhere."""
         joined = [a + b for a, b in pairwise(found) if a in unknown or b in unknown]
-        return [(word,) if word in self._known else self._together.get(word, ()) for word in joined]
+        return [(word,) if word in known else self._together.get(word, ()) for word in joined]
 
-    def _is_near(self, at: int, found: list[str], read: set[str]) -> bool:
+    def _is_near(self, at: int, found: list[str], read: set[str], known: Set[str]) -> bool:
         text = self._sets[at]
         missing, more = set(text - read), set(read - text)
         if len(missing) > 3 + len(text) // 8 or len(more) > 3 + len(text) // 4:
@@ -150,7 +163,7 @@ class NearTexts:
         if any(any(map(str.isdigit, word)) for word in missing | more):
             return False
         whole = self._wholes[at]
-        self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
+        self._forgive(missing, more, found, text, known, _SLIP_OF_A_WORD * whole)
         lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
             return False
@@ -162,16 +175,22 @@ class NearTexts:
         return self._weights.get(word, self._unknown_weight)
 
     def _forgive(
-        self, missing: set[str], more: set[str], found: list[str], text: frozenset[str], light: float
+        self,
+        missing: set[str],
+        more: set[str],
+        found: list[str],
+        text: frozenset[str],
+        known: Set[str],
+        light: float,
     ) -> None:
         """Take away what slips explain: words missing in the other text beside words that it has instead."""
         for word in sorted(missing):
             for other in sorted(more):
-                if self._is_slip_of(word, other, light):
+                if self._is_slip_of(word, other, other not in known, light):
                     missing.discard(word)
                     more.discard(other)
                     break
-        for other in sorted(more.difference(self._known)):  # a word that stands elsewhere in the text, too
+        for other in sorted(more.difference(known)):  # a word that stands elsewhere in the text, too
             if any(len(word) > 3 and is_slip(word, other) for word in text):
                 more.discard(other)
         if not (missing and more):
@@ -183,14 +202,13 @@ class NearTexts:
             if self._is_together(word, missing, text):
                 more.discard(word)
 
-    def _is_slip_of(self, word: str, other: str, light: float) -> bool:
+    def _is_slip_of(self, word: str, other: str, unknown: bool, light: float) -> bool:
         if abs(len(word) - len(other)) > 2 or len(word) < 2 or len(other) < 2:  # an ideograph has no slips
             return False
         if len(word) > 3 and word[0] != other[0] and word[-1] != other[-1]:
             return False
         if is_swap(word, other) or other == word + "s" or word == other + "s":
             return True
-        unknown = other not in self._known
         if is_slip(word, other):
             return (unknown and max(len(word), len(other)) > 3) or self._weight(word) <= light
         return unknown and len(word) > 6 and self._weight(word) <= 1.5 * light and edits(word, other) == 2

@@ -127,3 +127,17 @@ def test_whatever_comes_has_an_answer_and_a_text_leaks_itself(texts, text):
     held_out = HeldOut([*texts, text], ["a"] * len(texts) + ["b"])
     assert held_out.find([text]) is not None or not text
     assert held_out.find(["", text]) == held_out.find([text])
+
+
+def test_a_text_without_a_name_does_not_count():
+    """Nor do the words that only it has: they may be slips of a word that counts."""
+    texts = ["What is the capital of Framce?", *QUESTIONS, "what is the CAPITAL of france"]
+    names = [None, None, "test", "test", "test", "valid"]
+    held_out = HeldOut(texts, names)
+    assert held_out.match([texts[0]]) == "valid", "a slip, though this text is in the index"
+    assert HeldOut(texts, [None, "eval", *names[2:]]).match([QUESTIONS[0]]) == "eval", (
+        "the first of equal texts"
+    )
+    assert held_out.find([QUESTIONS[0]]) == HeldOut(texts, names).find([texts[-1]])
+    assert held_out.match(["Please, what is the capital of France?"]) == "valid"
+    assert HeldOut(texts, [None] * len(texts)).match(texts) is None
