@@ -59,14 +59,15 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     """
     if len(text) > 2 * MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS]}\n{text[-MAX_CHARACTERS:]}"
-    said = _WORD.findall(_ADDRESS.sub(" ", text) if "/" in text or "@" in text else text)
+    bare = _ADDRESS.sub(" ", text) if "/" in text or "@" in text else text
     english, others = _lists()
-    words = [word.lower().replace("’", "'") for word in said]
+    surely, perhaps = _openings()
+    if "en" in languages and (first := _WORD.search(bare)) and _plain(first[0]) in surely:
+        return None
+    said = _WORD.findall(bare)
+    words = list(map(_plain, said))
     home = 0.0
     if "en" in languages:
-        surely, perhaps = _openings()
-        if words and words[0] in surely:
-            return None
         home = len(english.intersection(words)) + (bool(words) and words[0] in perhaps)
         if home >= 2 and home >= 0.2 * len(words) and (text.isascii() or not _is_other_script(said)):
             return None
@@ -87,6 +88,10 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
         ((count, code) for code, count in little.items() if code not in languages), default=(0, "")
     )
     return _decide(text, said, home, away + marked / 2, code, languages)
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("’", "'")
 
 
 def _decide(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas;
     ),
 )
 _TASK_PATTERNS = tuple(
-    (case, tuple(gate.split()), re.compile(rf"\b(?:{pattern})")) for case, gate, pattern in _TASKS
+    (case, 1 << at, re.compile(rf"\b(?:{pattern})")) for at, (case, _, pattern) in enumerate(_TASKS)
 )
 _TURNS = re.compile(
     r"^\s*(?:human|user|ai|bot|assistant|me|you|friend|customer|agent|student|teacher|\w{1,12})\s*:.*\n"
@@ -96,6 +98,13 @@ _ABOUT_A_TEXT = re.compile(
     r"\bquestion\s*:|\banswer the (?:following )?questions? (?:about|using|from|below)",
     re.M,
 )
+_OF_A_TEXT = "text passage article paragraph context above following information story document table excerpt fact note question"
+_MAKING = (
+    "writ creat compos draft generat produc design build develop implement code invent continu finish complet imagin "
+    "describ make tell sing prepar plan outlin script need give want"
+)
+_GATES = tuple(tuple(gate.split()) for gate in (*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING))
+_MAY_BE_ABOUT_A_TEXT, _MAY_MAKE = 1 << len(_TASKS), 2 << len(_TASKS)
 _QUESTION = re.compile(
     r"\?\s*$|^(?:so |and |but |ok )?(?:who|whom|whose|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|"
     r"should|would|will|has|have|had|am)\b|^(?:please )?(?:tell (?:me|us) (?:about|what|why|how|who|when|where|more)|explain|"
@@ -113,15 +122,17 @@ def classify(prompt: str | Sequence[dict[str, Any]]) -> str:
         return "chat"
     if len(turns) < 2 and _MAKES_ONE.match(asked) and not _MAKES_ANOTHER.search(asked):
         return "generation"
+    gates = reduce(or_, set(map(_opened, asked.split())), 0)
     for case, gate, pattern in _TASK_PATTERNS:
-        if any(map(asked.__contains__, gate)) and pattern.search(asked):
+        if gates & gate and pattern.search(asked):
             return case
     if len(turns) > 1 or _CHAT.search(asked):
         return "chat"
     is_question = bool(_QUESTION.search(asked))
-    if (is_question or _ABOUT_A_TEXT.search(asked)) and _has_passage(text, asked):
+    about_a_text = bool(gates & _MAY_BE_ABOUT_A_TEXT and _ABOUT_A_TEXT.search(asked))
+    if (is_question or about_a_text) and _has_passage(text, about_a_text):
         return "closed_qa"
-    if _MAKE.search(asked):
+    if gates & _MAY_MAKE and _MAKE.search(asked):
         return "generation"
     return "open_qa" if is_question else "other"
 
@@ -131,10 +142,16 @@ def of(record: dict[str, Any]) -> str:
     return record.get("use_case") or classify(record["messages"])
 
 
-def _has_passage(text: str, asked: str) -> bool:
+@lru_cache(maxsize=1 << 16)
+def _opened(word: str) -> int:
+    """Bits of the gates that a word opens: a pattern is tried where one of its gate's words stands in the text."""
+    return sum(1 << at for at, gate in enumerate(_GATES) if any(part in word for part in gate))
+
+
+def _has_passage(text: str, about_a_text: bool) -> bool:
     """Whether a question comes with a text: words enough, and more than the sentence that asks."""
     length = text.count(" ") + text.count("\n") + 1
-    if length >= 12 and _ABOUT_A_TEXT.search(asked):
+    if length >= 12 and about_a_text:
         return True
     if length < _PASSAGE:
         return False

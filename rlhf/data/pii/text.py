@@ -23,7 +23,7 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
     """text: folded; lower: its lower case, of the same length; gone: before which characters one was left out."""
 
@@ -34,6 +34,8 @@ class Seen:
     @cached_property
     def words(self) -> frozenset[str]:
         """The lower-case words of letters."""
+        if self.lower.isascii():
+            return frozenset(self.lower.encode().translate(_LETTERS).decode().split())
         return frozenset(_WORD.findall(self.lower))
 
     @cached_property
@@ -77,6 +79,7 @@ def _folds() -> tuple[dict[int, str], re.Pattern[str]]:
 
 
 _WORD = re.compile(r"[^\W\d_]+")
+_LETTERS = bytes(at if chr(at).isalpha() else ord(" ") for at in range(256))  # for ASCII
 _RUN = re.compile(r"\d+")
 _NO_DIGIT = re.compile(r"\D+")
 
