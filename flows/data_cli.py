@@ -65,12 +65,14 @@ def data_curate(
     set: Settings = None,
 ) -> None:
     """Curate files of prompts by themselves: train, valid, test, and why everything else was removed."""
-    from rlhf.data.room import curate_files
+    from rlhf.data.engine import warm_up
     from rlhf.params import load
 
     here = Path("params.yaml")
     chosen = load(here if here.is_file() else None, params or [], set or [])
+    warm_up(chosen.data, files)
     from flows.data_room import show_curation
+    from rlhf.data.room import curate_files
 
     done = curate_files(files, out, chosen.data, evals=eval or [], tokenizer=tokenizer)
     show_curation(done, out)

@@ -81,7 +81,9 @@ def compared(record: Record, prefix_chars: int) -> Compared:
 def fixed(folded: str) -> str:
     """The numbers of a folded text, sorted, and how many of its words negate."""
     numbers = folded.translate(_NOT_DIGITS).split() if folded.isascii() else _NUMBER.findall(folded)
-    return f"{' '.join(sorted(numbers))} {sum(map(_NEGATIONS.__contains__, words(folded)))}"
+    found = words(folded)
+    negated = 0 if _NEGATIONS.isdisjoint(found) else sum(map(_NEGATIONS.__contains__, found))
+    return f"{' '.join(sorted(numbers))} {negated}"
 
 
 def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:
