@@ -103,7 +103,12 @@ _MAKING = (
     "writ creat compos draft generat produc design build develop implement code invent continu finish complet imagin "
     "describ make tell sing prepar plan outlin script need give want"
 )
-_GATES = tuple(tuple(gate.split()) for gate in (*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING))
+_GATES: dict[
+    str, list[tuple[str, int]]
+] = {}  # by the first two letters: a part of a word, the bit of its gate
+for _bit, _parts in enumerate((*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING)):
+    for _part in _parts.split():
+        _GATES.setdefault(_part[:2], []).append((_part, 1 << _bit))
 _MAY_BE_ABOUT_A_TEXT, _MAY_MAKE = 1 << len(_TASKS), 2 << len(_TASKS)
 _QUESTION = re.compile(
     r"\?\s*$|^(?:so |and |but |ok )?(?:who|whom|whose|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|"
@@ -145,7 +150,12 @@ def of(record: dict[str, Any]) -> str:
 @lru_cache(maxsize=1 << 16)
 def _opened(word: str) -> int:
     """Bits of the gates that a word opens: a pattern is tried where one of its gate's words stands in the text."""
-    return sum(1 << at for at, gate in enumerate(_GATES) if any(part in word for part in gate))
+    found = 0
+    for at in range(len(word) - 1):
+        for part, bit in _GATES.get(word[at : at + 2], ()):
+            if word.startswith(part, at):
+                found |= bit
+    return found
 
 
 def _has_passage(text: str, about_a_text: bool) -> bool:
