@@ -29,9 +29,8 @@ _MISSING = 0.1  # share of a text's weight that may be missing in the other
 _MORE, _ONE_MORE = 0.25, 0.45  # share that the other may hold beside it; in a single word
 _SLIP_OF_A_WORD = 0.3  # share of the word that a slip may turn into another known word
 _SHORT = 10  # content words: below, none may be missing
-_KEY_WORDS = 4  # of a text, the rarest: each two of them lead to it
+_KEY_WORDS = 3  # of a text, the rarest: each two of them lead to it
 _LIMIT = 32  # texts that a key may lead to; keys of more tell nothing
-_FEW = 3  # texts that a key leads to, and needs no second one
 _LONGEST = 64  # words: longer texts have runs of words that betray them
 _REMEMBERED = 100_000  # unknown words and what they may be slips of
 
@@ -52,7 +51,7 @@ class NearTexts:
         rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
         self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
         self._wholes = [fsum(map(self._weight, found)) for found in self._sets]
-        self._pairs, self._hits = self._keys()
+        self._pairs = self._keys()
         self._slips: dict[str, list[str]] = {}
         for word in sorted(shares):
             if len(word) > 2 and word.isalpha():
@@ -85,50 +84,39 @@ class NearTexts:
             if strange > max(1, len(found) // 5):
                 return None
             meant = read.union(*meanings, *across)
-        ranks = sorted(map(self._rank.__getitem__, self._rank.keys() & meant))[: 4 * _KEY_WORDS]
-        rest = set(ranks)
-        places: list[int] = []
-        for rank in ranks:
-            followers = self._pairs.get(rank)
-            if followers:
-                for other in rest & followers.keys():
-                    places += followers[other]
-        if not places:
-            return None
+        ranks = set(map(self._rank.__getitem__, self._rank.keys() & meant))
+        candidates: set[int] = set()
+        for rank in self._pairs.keys() & ranks:
+            followers = self._pairs[rank]
+            for other in followers.keys() & ranks:
+                candidates.update(followers[other])
         longest = len(read) - 3
         likely = [
             at
-            for at, hits in Counter(places).items()
-            if hits >= self._hits[at]
+            for at in candidates
+            if at in counted
             and longest <= 1.25 * len(self._sets[at])
             and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
-            and at in counted
         ]
         return next((at for at in sorted(likely) if self._is_near(at, found, read, known)), None)
 
-    def _keys(self) -> tuple[dict[int, dict[int, list[int]]], list[int]]:
-        """(texts by their keys, how many keys lead to a text if one of its rarest words is lost).
+    def _keys(self) -> dict[int, dict[int, list[int]]]:
+        """Texts by the ranks of two of their three rarest words, so that one may be lost; crowded keys are dropped.
 
-        A key is two of a text's rarest words, or one of them twice where there are less than three. Crowded keys
-        are dropped; one that leads to few texts is enough by itself.
+        In a text of one or two words of content each leads to it by itself.
         """
         keys: list[tuple[int, int, int]] = []
         for at, content in enumerate(self._content):
             rarest = sorted(map(self._rank.__getitem__, content))[:_KEY_WORDS]
             keys += [(first, second, at) for first, second in combinations(rarest, 2)]
-            if len(rarest) < 3:
+            if len(rarest) < _KEY_WORDS:
                 keys += [(rank, rank, at) for rank in rarest]
-        every = np.array(keys, np.int64).reshape(-1, 3).T
-        _, which, crowd = np.unique(every[0] << 32 | every[1], return_inverse=True, return_counts=True)
-        first, second, text, crowd = np.stack([*every, crowd[which]])[:, crowd[which] <= _LIMIT]
-        size = len(self._sets)
-        words = np.unique(np.concatenate([first, second]) * size + np.concatenate([text, text])) % size
-        hits = np.maximum(1, np.bincount(text, minlength=size) - np.bincount(words, minlength=size) + 1)
+        every = np.array(keys, np.int64).reshape(-1, 3)
+        _, which, crowd = np.unique(every[:, 0] << 32 | every[:, 1], return_inverse=True, return_counts=True)
         found: dict[int, dict[int, list[int]]] = {}
-        times = np.where(crowd <= _FEW, _KEY_WORDS, 1)
-        for one, other, at, count in np.stack([first, second, text, times], 1).tolist():
-            found.setdefault(one, {}).setdefault(other, []).extend([at] * count)
-        return found, hits.tolist()
+        for one, other, at in every[crowd[which] <= _LIMIT].tolist():
+            found.setdefault(one, {}).setdefault(other, []).append(at)
+        return found
 
     def _meanings(self, word: str) -> tuple[str, ...]:
         """The known words that an unknown word may be, with one slip."""
