@@ -87,9 +87,10 @@ class _Index:
             self.whole.setdefault(squeezed(text) or fold(text), at) for at, text in enumerate(texts)
         ]
         self.words = [words(text) for text in texts]
+        self.word_sets = list(map(frozenset, self.words))
         self.is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
         distinct = [at for at, first in enumerate(self.first) if at == first]
-        shares = Counter([word for at in distinct for word in set(self.words[at])])
+        shares = Counter([word for at in distinct for word in self.word_sets[at]])
         self.anchors, self.hits = _anchored(self.words, distinct, shares)
         self.short: dict[tuple[str, ...], int] = {}
         for at in distinct:
@@ -148,14 +149,15 @@ class _Finder:
         short = not index.short_words.isdisjoint(every)
         if not (candidates or short):
             return None
-        found, ends = ended_words(text)
+        whole = [at for at in candidates if index.word_sets[at].issubset(every)]
+        found, ends = ended_words(text) if short or whole else ([], set())
         for run in (*pairwise(found), *zip(found, found[1:], found[2:], strict=False)) if short else ():
             at = index.short.get(run, -1)
             if at in counted and _stands_in(
                 found, ends, list(run), left=not index.is_sentence[at], right=True
             ):
                 return at, "contained"
-        for at in candidates:
+        for at in whole:
             held_out = index.words[at]
             if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
                 return at, "contained"
