@@ -10,6 +10,7 @@ processes. Near copies are measured against what was planted (rlhf/data/planted/
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import json
 import math
@@ -146,6 +147,7 @@ def work(path: str) -> None:
 
     with open(path, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
+    gc.freeze()  # the corpus is the benchmark's, here and in the peers' processes
     limit, size = 0.7, 8192
 
     def records(some: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ permutations over the runs of 5 characters of the folded text, Jaccard .7. Write
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -35,6 +36,7 @@ def near(rows: list[dict[str, str]]) -> list[str]:
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as corpus:
         prompts = [json.loads(line) for line in corpus]
+    gc.freeze()
     for _ in sys.stdin:
         start = time.process_time()
         found = near(prompts)

@@ -19,6 +19,7 @@ from rlhf.data.words import words
 Record = dict[str, Any]
 SHINGLE = 5  # characters
 HASHES = 128
+_PLACE_BITS = np.uint32(HASHES.bit_length() - 1)  # of a value, those that chose its place
 _DRAWS = 3  # places that a run of characters has among the HASHES
 _EMPTY = np.uint32(2**32 - 1)
 FINGERPRINT = np.dtype(
@@ -34,7 +35,7 @@ _MULTIPLIERS = np.array(
     np.uint64,
 )
 _NUMBER = re.compile(r"\d+")
-_NOT_DIGITS = "".join(chr(code) if chr(code).isdigit() else " " for code in range(128))
+_DIGITS = bytes(code if chr(code).isdigit() else ord(" ") for code in range(256))  # for ASCII
 _NEGATING_WORDS = """
 no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt werent cant wont wouldnt shouldnt couldnt hasnt
 havent hadnt mustnt neednt
@@ -80,7 +81,10 @@ def compared(record: Record, prefix_chars: int) -> Compared:
 
 def fixed(folded: str) -> str:
     """The numbers of a folded text, sorted, and how many of its words negate."""
-    numbers = folded.translate(_NOT_DIGITS).split() if folded.isascii() else _NUMBER.findall(folded)
+    if not folded.isascii():
+        numbers, found = _NUMBER.findall(folded), words(folded)
+        return f"{' '.join(sorted(numbers))} {sum(map(_NEGATIONS.__contains__, found))}"
+    numbers = folded.encode().translate(_DIGITS).decode().split()
     found = words(folded)
     negated = 0 if _NEGATIONS.isdisjoint(found) else sum(map(_NEGATIONS.__contains__, found))
     return f"{' '.join(sorted(numbers))} {negated}"
@@ -119,10 +123,11 @@ def minhash(runs: np.ndarray, offsets: np.ndarray) -> np.ndarray:
             values = (runs * factor >> np.uint64(32)).astype(np.uint32)
         np.minimum.at(places, first + (values & (HASHES - 1)), values)
     least = places.reshape(texts, HASHES)
-    filled = np.where(least == _EMPTY, np.int16(-1), np.arange(HASHES, dtype=np.int16))
-    filled = np.maximum.accumulate(filled, axis=1)
-    filled = np.where(filled < 0, filled[:, -1:], filled)
-    return np.take_along_axis(least, filled.astype(np.intp), axis=1) // HASHES
+    open_ = np.flatnonzero(least[:, 0] == _EMPTY)  # rows whose first place goes round to their last one
+    last = HASHES - 1 - (least[open_, ::-1] != _EMPTY).argmax(1)
+    least[open_, 0] = least[open_, last]
+    drawn = np.flatnonzero(places != _EMPTY)
+    return np.repeat(places[drawn] >> _PLACE_BITS, np.diff(drawn, append=len(places))).reshape(texts, HASHES)
 
 
 def shingles(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

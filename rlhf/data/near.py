@@ -230,7 +230,7 @@ def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compar
     """
     words_a, words_b = words(folded_a.counted), words(folded_b.counted)
     only_a, only_b = set(words_a).difference(words_b), set(words_b).difference(words_a)
-    if not (only_a and only_b):
+    if not (_has_other(only_a, only_b) and _has_other(only_b, only_a)):
         return False
     if min(len(words_a), len(words_b)) < SHORT or IDEOGRAPH.search(folded_a.counted):
         telling_a, telling_b = only_a - _LITTLE, only_b - _LITTLE
