@@ -1,8 +1,9 @@
 """Rows of unequal length through a model without padding: their tokens one after another, padded inside attention alone.
 
 Attention is a small part of a transformer's work at the lengths of prompts and answers, and padding a large part of a
-batch's tokens; so every linear layer sees the real tokens only, [1, N], and attention, which must know the rows, is given
-them as [B, T] and read back. The attention is registered with transformers under NAME, and is sdpa for every other call.
+batch's tokens; so every linear layer sees the real tokens only, [1, N], and attention, which must know the rows, takes
+them one by one (on a CPU: rlhf/models/row_attention.py) or is given them as [B, T] and read back. It is registered with
+transformers under NAME, and is sdpa for every other call.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.activations import NewGELUActivation
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from rlhf.models.row_attention import attend_rows
 
 NAME = "packed"
 _NO_MASK = torch.zeros((1, 1, 1, 1), dtype=torch.bool)  # of four dimensions: passed on as it is, and not read
@@ -44,6 +47,7 @@ class Layout(NamedTuple):
     positions: Tensor  # [1, N] int64, from 0 at each row's first real token
     rows: int
     width: int
+    lengths: list[int]  # real tokens of each row
     blocks: list[Block]
 
 
@@ -52,7 +56,8 @@ def layout_of(is_real: Tensor) -> Layout:
     positions = (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
     places = is_real.flatten().nonzero()[:, 0]
     positions, (rows, width) = positions.flatten()[places], is_real.shape
-    return Layout(places, positions[None], rows, width, _blocks(is_real.sum(1).tolist(), positions))
+    lengths = is_real.sum(1).tolist()
+    return Layout(places, positions[None], rows, width, lengths, _blocks(lengths, positions))
 
 
 def _blocks(lengths: list[int], positions: Tensor) -> list[Block]:
@@ -160,21 +165,28 @@ def attend(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     groups = getattr(module, "num_key_value_groups", 1)
-    parts = [
-        part[0].transpose(0, 1) for part in (query, repeat_kv(key, groups), repeat_kv(value, groups))
-    ]  # [N, H, D]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    dropout = dropout if module.training else 0.0
+    if query.device.type == "cpu" and not dropout:
+        return attend_rows(query, key, value, layout.lengths, scaling), None
+    return attend_blocks(query, key, value, layout.blocks, dropout, scaling), None
+
+
+def attend_blocks(
+    query: Tensor, key: Tensor, value: Tensor, blocks: list[Block], dropout: float, scale: float | None
+) -> Tensor:
+    """[1, H, N, D] each -> [1, N, H, D]: rows of like length together, for what is slow at many small calls."""
+    parts = [part[0].transpose(0, 1) for part in (query, key, value)]  # [N, H, D]
     found = []
-    for block in layout.blocks:
+    for block in blocks:
         q, k, v = (
             _spread(part[block.start : block.end], block.slots, block.rows, block.width).transpose(1, 2)
             for part in parts
         )
         # No mask is needed: padding stands on the right, where nothing before it looks.
-        out = functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout if module.training else 0.0, is_causal=True, scale=scaling
-        )
+        out = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
         found.append(out.transpose(1, 2).flatten(0, 1)[block.slots])
-    return torch.cat(found)[None], None
+    return torch.cat(found)[None]
 
 
 AttentionInterface.register(NAME, attend)

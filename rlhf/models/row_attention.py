@@ -1,0 +1,62 @@
+"""Causal attention of rows that stand one after another, each by itself, on a CPU: nothing is padded, nothing copied.
+
+On a GPU a call for each row would cost more than padding does; there `rlhf.models.packed` takes rows in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def attend_rows(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None
+) -> Tensor:
+    """query, key, value: [1, H, N, D], N the sum of the rows' lengths. Returns [1, N, H, D], differentiable."""
+    found: Tensor = _RowAttention.apply(query, key, value, lengths, scale)
+    return found
+
+
+class _RowAttention(torch.autograd.Function):
+    """torch's own kernel for CPUs, and its gradient, row by row into one tensor.
+
+    Autograd would put a gradient of the size of all rows together for each of them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None
+    ) -> Tensor:
+        heads, tokens, width = query.shape[1:]
+        out = query.new_empty((1, tokens, heads, width)).transpose(1, 2)
+        normalisers = query.new_empty((1, tokens, heads), dtype=torch.float32).transpose(1, 2)
+        for row in _spans(lengths):
+            q, k, v = query[:, :, row], key[:, :, row], value[:, :, row]
+            out[:, :, row], normalisers[:, :, row] = _forward(q, k, v, is_causal=True, scale=scale)
+        ctx.save_for_backward(query, key, value, out, normalisers)
+        ctx.lengths, ctx.scale = lengths, scale
+        return out.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value, out, normalisers = ctx.saved_tensors
+        gradient = gradient.transpose(1, 2)
+        found = [torch.empty_like(out) for _ in range(3)]
+        for row in _spans(ctx.lengths):
+            given = (tensor[:, :, row] for tensor in (gradient, query, key, value, out, normalisers))
+            for whole, part in zip(found, _backward(*given, 0.0, True, scale=ctx.scale), strict=True):
+                whole[:, :, row] = part
+        return found[0], found[1], found[2], None, None
+
+
+def _spans(lengths: Sequence[int]) -> Iterator[slice]:
+    start = 0
+    for length in lengths:
+        yield slice(start, start + length)
+        start += length

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from rlhf.models import packed
+from rlhf.models.row_attention import attend_rows
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("how", ["rows", "blocks"])
+def test_packed_attention_is_that_of_each_row_by_itself(how, scale):
+    """Rows one by one, as on a CPU, and in padded blocks, as on a GPU; gradients included."""
+    lengths, heads, width = [1, 9, 9, 40], 3, 8
+    is_real = torch.arange(40) < torch.tensor(lengths)[:, None]
+    layout = packed.layout_of(is_real)
+    assert layout.lengths == lengths and len(layout.blocks) == 3
+    given = torch.randn(3, 1, heads, sum(lengths), width, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(1, sum(lengths), heads, width, generator=torch.Generator().manual_seed(1))
+
+    def outcome(attend):
+        query, key, value = (part.clone().requires_grad_() for part in given)
+        found = attend(query, key, value)
+        (found * weights).sum().backward()
+        return found.detach(), query.grad, key.grad, value.grad
+
+    def alone(query, key, value):
+        rows = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+        each = [_by_definition(*row, scale) for row in rows]
+        return torch.cat(each, dim=2).transpose(1, 2)
+
+    if how == "rows":
+        found = outcome(lambda *parts: attend_rows(*parts, lengths, scale))
+    else:
+        found = outcome(lambda *parts: packed.attend_blocks(*parts, layout.blocks, 0.0, scale))
+    for mine, right in zip(found, outcome(alone), strict=True):
+        torch.testing.assert_close(mine, right, atol=1e-5, rtol=1e-5)
+
+
+def _by_definition(query, key, value, scale):
+    """softmax(q k' scale) v over what stands before; [1, H, T, D]."""
+    length, width = query.shape[2:]
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    scores = query @ key.transpose(-1, -2) * (scale or width**-0.5)
+    return functional.softmax(scores.masked_fill(later, float("-inf")), dim=-1) @ value
