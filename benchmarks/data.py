@@ -45,11 +45,11 @@ def main() -> None:
         path = Path(folder) / "corpus.jsonl"
         write_jsonl(path, corpus.records)
         report |= near_copies(path, corpus, options)
-        report |= whole(path, Path(folder) / "out", options.workers)
+        report |= whole(path, Path(folder) / "out", options.workers, options.turns)
         if options.large:
             large = Path(folder) / "large.jsonl"
             write_jsonl(large, planted_copies.corpus(10 * options.rows, options.seed).records)
-            ten = whole(large, Path(folder) / "large", options.workers)
+            ten = whole(large, Path(folder) / "large", options.workers, 1)
             report |= {f"{key}_at_10x": value for key, value in ten.items()}
             report["growth"] = 1 + math.log10(report["rows_per_second"] / ten["rows_per_second"])
     if not options.no_pii:
@@ -89,28 +89,30 @@ def near_copies(path: Path, corpus: Corpus, options: argparse.Namespace) -> dict
     return report
 
 
-def whole(path: Path, out: Path, workers: int) -> dict[str, Any]:
-    """Rows a second and the memory of the whole process tree of `rlhf data curate`; and again, all remembered."""
-    report: dict[str, Any] = {}
-    command = [sys.executable, "-m", "flows.cli", "data", "curate", str(path), "--out", str(out)]
-    for name in ("", "_again"):
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--set", f"data.workers={workers}"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        peak = Peak(process.pid)
-        process.communicate()
-        spent = time.perf_counter() - start
-        if process.returncode:
-            raise SystemExit(f"curation failed: {process.args}")
-        with path.open("rb") as lines:
-            report[f"rows_per_second{name}"] = sum(1 for _ in lines) / spent
-        report[f"peak_gb{name}"] = peak.gb
-    return report
+def whole(path: Path, out: Path, workers: int, turns: int) -> dict[str, Any]:
+    """Rows a second and the memory of the whole process tree of `rlhf data curate`; and again, all remembered: medians."""
+    with path.open("rb") as lines:
+        rows = sum(1 for _ in lines)
+    found: dict[str, list[float]] = {}
+    for turn in range(turns):
+        command = [sys.executable, "-m", "flows.cli", "data", "curate", str(path), "--out", f"{out}-{turn}"]
+        for name in ("", "_again"):
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                [*command, "--set", f"data.workers={workers}"],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            peak = Peak(process.pid)
+            process.communicate()
+            spent = time.perf_counter() - start
+            if process.returncode:
+                raise SystemExit(f"curation failed: {process.args}")
+            found.setdefault(f"rows_per_second{name}", []).append(rows / spent)
+            found.setdefault(f"peak_gb{name}", []).append(peak.gb)
+    return {key: statistics.median(values) for key, values in found.items()}
 
 
 class Peak(threading.Thread):

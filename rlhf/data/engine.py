@@ -52,7 +52,7 @@ def _forkserver() -> Any:
 def _main_hidden() -> Iterator[None]:
     """Processes started meanwhile do not import the program that started them: they need nothing of it."""
     main = sys.modules["__main__"].__dict__
-    kept = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    kept: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
     main["__spec__"] = None
     main.pop("__file__", None)
     try:

@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from rlhf.data.fold import fold, fold_messages
-from rlhf.data.words import words
+from rlhf.data.words import spaced, words
 
 Record = dict[str, Any]
 SHINGLE = 5  # characters
@@ -41,6 +41,7 @@ no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt 
 havent hadnt mustnt neednt
 """
 _NEGATIONS = frozenset(_NEGATING_WORDS.split())
+_PARTS = (b" no", b" ne", b"nt ", b" without ", b" cannot ")  # one of which stands in each
 
 
 class Compared(NamedTuple):
@@ -85,9 +86,14 @@ def fixed(folded: str) -> str:
         numbers, found = _NUMBER.findall(folded), words(folded)
         return f"{' '.join(sorted(numbers))} {sum(map(_NEGATIONS.__contains__, found))}"
     numbers = folded.encode().translate(_DIGITS).decode().split()
-    found = words(folded)
-    negated = 0 if _NEGATIONS.isdisjoint(found) else sum(map(_NEGATIONS.__contains__, found))
-    return f"{' '.join(sorted(numbers))} {negated}"
+    return f"{' '.join(sorted(numbers))} {_negating(b' %b ' % spaced(folded))}"
+
+
+def _negating(found: bytes) -> int:
+    """How many of these words, with blanks around them, negate; most texts hold no part of one that does."""
+    if not any(part in found for part in _PARTS):
+        return 0
+    return sum(map(_NEGATIONS.__contains__, found.decode().split()))
 
 
 def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:

@@ -33,8 +33,13 @@ _WORD_OR_END = re.compile(r"[^\W_]+(?:[+#]+)?|[+#]+|[^\w\s'’\-/&%$€£°_]|\n
 def words(text: str) -> list[str]:
     """The words of a text, in order. An apostrophe joins what stands around it."""
     if text.isascii():
-        return text.encode().translate(_WORDS, b"'").decode().split()
+        return spaced(text).decode().split()
     return _WORD.findall(_spread(fold(text)))
+
+
+def spaced(text: str) -> bytes:
+    """An ASCII text's words with blanks between them."""
+    return text.encode().translate(_WORDS, b"'")
 
 
 def ended_words(text: str) -> tuple[list[str], set[int]]:
