@@ -10,6 +10,7 @@ processes. Near copies are measured against what was planted (rlhf/data/planted/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import itertools
 import json
@@ -129,13 +130,17 @@ class Peak(threading.Thread):
     def run(self) -> None:
         family: list[psutil.Process] = []
         for turn in itertools.count():
+            held = 0
             try:
                 if turn % 10 == 0:
-                    family = [self._process, *self._process.children(recursive=True)]
-                self.gb = max(self.gb, sum(member.memory_info().rss for member in family) / 2**30)
+                    family = self._process.children(recursive=True)
+                held = self._process.memory_info().rss
             except psutil.NoSuchProcess:
-                if not self._process.is_running():
-                    return
+                return
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    held += member.memory_info().rss
+            self.gb = max(self.gb, held / 2**30)
             time.sleep(0.05)
 
 

@@ -152,8 +152,12 @@ def _stop_leaks(works: dict[Kind, Curation]) -> None:
 
 def _held_out(*sides: tuple[Curation, str]) -> HeldOut:
     """The texts of sides that are held out, under names like prompts_test."""
-    named = [(f"{work.kind}_{side}", text) for work, side in sides for _, text in work.texts(side)]
-    return HeldOut([text for _, text in named], [name for name, _ in named])
+    names: list[str] = []
+    texts: list[str] = []
+    for work, side in sides:
+        texts += work.texts(side)
+        names += [f"{work.kind}_{side}"] * (len(texts) - len(names))
+    return HeldOut(texts, names)
 
 
 def _write_sets(works: dict[Kind, Curation], out_dir: Path) -> dict[str, Summary]:

@@ -206,12 +206,10 @@ class Curation:
 
     # ------------------------------------------------------------ leaks
 
-    def texts(self, side: str) -> Iterator[tuple[int, str]]:
-        """(row, text) of what training may not contain of a side that is held out."""
-        rows = self.sides[side]
-        for row, record in zip(rows.tolist(), self.table.records(rows), strict=True):
-            for text in verdicts.held_out_texts(record):
-                yield row, text
+    def texts(self, side: str) -> Iterator[str]:
+        """What training may not contain of a side that is held out."""
+        for record in self.table.records(self.sides[side]):
+            yield from verdicts.held_out_texts(record)
 
     def drop_leaks(
         self, held_out: HeldOut, answered: frozenset[str] = frozenset(), side: str = "train"

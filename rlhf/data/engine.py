@@ -32,7 +32,7 @@ _LARGE = 1_000_000  # bytes: some thousand prompts
 
 
 def warm_up(params: DataParams, files: Sequence[Path]) -> None:
-    """Where there are more files than one piece of work: processes import what they need while this one does.
+    """Where the files are large, a million bytes together: processes import what they need while this one does.
 
     Asked before the modules of the data room are imported, it saves most of a second; nothing else depends on it.
     """
@@ -118,10 +118,13 @@ class Engine:
         if self._executor is None:
             workers = _workers(self.params)
             self._executor = ProcessPoolExecutor(workers, mp_context=_forkserver(), initializer=_begin)
-            with _main_hidden():
-                for _ in range(workers):
-                    self._executor.submit(int)
-        return self._executor.submit, _workers(self.params) + 1
+        return self._submit, _workers(self.params) + 1
+
+    def _submit(self, *work: Any) -> Future[Any]:
+        """To a process of this machine, which may be started by this."""
+        assert self._executor is not None
+        with _main_hidden():
+            return self._executor.submit(*work)
 
     def _send(self, shared: Any) -> Any:
         """What all pieces share, sent once: through a file to processes, scattered to a cluster."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from math import fsum
 from typing import Any
@@ -50,20 +50,19 @@ class Leak:
 class HeldOut:
     """Texts that training may not contain.
 
-    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...), and a text
-    without one does not count. Their index is made where it is first asked, and is not sent between processes: to
-    read it would take as long as to make it. The same texts asked again, some of them without a name, share it.
+    names and texts run side by side; a name says where a text comes from ("valid", "test", "eval"...). Their index
+    is made where it is first asked, and is not sent between processes: to read it would take as long as to make it.
     """
 
-    def __init__(self, texts: Sequence[str], names: Sequence[str | None]) -> None:
-        self.texts, self.names = tuple(texts), tuple(names)
+    def __init__(self, texts: Sequence[str], names: Sequence[str]) -> None:
+        self.texts, self.names = list(texts), list(names)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"texts": self.texts, "names": self.names}
 
     @cached_property
-    def _finder(self) -> _Finder:
-        return _Finder(_index_of(self.texts), self.names)
+    def _index(self) -> _Index:
+        return _Index(self.texts)
 
     def match(self, parts: Iterable[str]) -> str | None:
         """The name of a held-out text that a training text, given as its parts, repeats; else None."""
@@ -75,100 +74,82 @@ class HeldOut:
         parts = [part for part in parts if part]
         if len(parts) > 1:
             parts.append("\n".join(parts))
-        return self._finder.find(parts)
+        found = self._index.find(parts)
+        return Leak(self.names[found[0]], *found) if found else None
 
 
 class _Index:
-    """Where the words of texts stand. A text is its place in the list; of texts of the same letters, the first one's."""
+    """Where the words of held-out texts stand. A text is its place in the list; of several of the same words, the first's."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.whole: dict[str, int] = {}
-        self.first = [
-            self.whole.setdefault(squeezed(text) or fold(text), at) for at, text in enumerate(texts)
-        ]
-        self.words = [words(text) for text in texts]
-        self.word_sets = list(map(frozenset, self.words))
-        self.is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
-        distinct = [at for at, first in enumerate(self.first) if at == first]
-        shares = Counter([word for at in distinct for word in self.word_sets[at]])
-        self.anchors, self.hits = _anchored(self.words, distinct, shares)
-        self.short: dict[tuple[str, ...], int] = {}
-        for at in distinct:
-            found = self.words[at]
-            if SHORTEST <= len(found) < _ANCHOR and len("".join(found)) >= _MEANT:
-                self.short.setdefault(tuple(found), at)
-        self.short_words = {min(run, key=lambda word: (shares[word], word)) for run in self.short}
-        self.runs = {at: _runs(self.words[at]) for at in distinct if len(self.words[at]) >= RUN}
-        self.near = NearTexts(
-            [self.words[at] if at == first else [] for at, first in enumerate(self.first)], shares
-        )
-
-
-@lru_cache(maxsize=1)
-def _index_of(texts: tuple[str, ...]) -> _Index:
-    return _Index(texts)
-
-
-class _Finder:
-    """Which of an index's texts that count a training text repeats."""
-
-    def __init__(self, index: _Index, names: Sequence[str | None]) -> None:
-        self._index = index
-        self._counted: dict[int, tuple[str, int]] = {}  # by the first of texts of the same letters
-        for at, (first, name) in enumerate(zip(index.first, names, strict=True)):
-            if name is not None:
-                self._counted.setdefault(first, (name, at))
-        self._known = frozenset().union(*(index.words[at] for at in self._counted))
-        held = Counter(run for at in self._counted for run in index.runs.get(at, ()))
+        self._whole: dict[str, int] = {}
+        self._words = [words(text) for text in texts]
+        self._is_sentence = [text.rstrip()[-1:] in ".?!" for text in texts]
+        by_words: dict[tuple[str, ...], int] = {}
+        for at, (text, found) in enumerate(zip(texts, self._words, strict=True)):
+            self._whole.setdefault(squeezed(text) or fold(text), at)
+            first = by_words.setdefault(tuple(found), at)
+            if self._is_sentence[at]:
+                self._is_sentence[first] = True
+        distinct = list(by_words.values())
+        self._word_sets = {at: frozenset(self._words[at]) for at in distinct}
+        shares = Counter([word for found in self._word_sets.values() for word in found])
+        self._anchors, self._hits = _anchored(self._words, distinct, shares)
+        self._short: dict[tuple[str, ...], int] = {
+            found: at
+            for found, at in by_words.items()
+            if SHORTEST <= len(found) < _ANCHOR and len("".join(found)) >= _MEANT
+        }
+        self._short_words = {min(run, key=lambda word: (shares[word], word)) for run in self._short}
+        self._runs = {at: _runs(self._words[at]) for at in distinct if len(self._words[at]) >= RUN}
+        held = Counter(run for own in self._runs.values() for run in own)
         self._sharers = {run: count for run, count in held.items() if count > 1}
+        self._near = NearTexts({at: self._words[at] for at in distinct}, self._word_sets, shares)
 
-    def find(self, parts: Sequence[str]) -> Leak | None:
-        """parts: of a training text and, if these are several, all of them."""
+    def find(self, parts: Sequence[str]) -> tuple[int, str] | None:
+        """(the text, how it is repeated) of a training text given as its parts and, if these are several, all of them."""
         for part in parts:
-            at = self._index.whole.get(squeezed(part) or fold(part), -1)
-            if at in self._counted:
-                return Leak(*self._counted[at], "exact")
+            at = self._whole.get(squeezed(part) or fold(part), -1)
+            if at >= 0:
+                return at, "exact"
         if not parts:
             return None
         every = words(parts[-1])
         found = self._inside(every, parts[-1])
         if found is not None:
-            at, how = found
-            return Leak(*self._counted[at], how)
+            return found
         for piece in (every,) if len(parts) == 1 else map(words, parts):
-            near = self._index.near.match(piece, self._counted, self._known)
+            near = self._near.match(piece)
             if near is not None:
-                return Leak(*self._counted[near], "near")
+                return near, "near"
         return None
 
     def _inside(self, every: list[str], text: str) -> tuple[int, str] | None:
-        index, counted = self._index, self._counted
-        met = index.anchors.keys() & set(zip(every, every[1:], every[2:], every[3:], strict=False))
-        hits = Counter([at for anchor in met for at in index.anchors[anchor]]) if met else {}
-        candidates = sorted([at for at, count in hits.items() if count >= index.hits[at] and at in counted])
-        short = not index.short_words.isdisjoint(every)
+        met = self._anchors.keys() & set(zip(every, every[1:], every[2:], every[3:], strict=False))
+        hits = Counter([at for anchor in met for at in self._anchors[anchor]]) if met else {}
+        candidates = sorted([at for at, count in hits.items() if count >= self._hits[at]])
+        short = not self._short_words.isdisjoint(every)
         if not (candidates or short):
             return None
-        whole = [at for at in candidates if index.word_sets[at].issubset(every)]
+        read = set(every)
+        whole = [at for at in candidates if self._word_sets[at] <= read]
         found, ends = ended_words(text) if short or whole else ([], set())
         for run in (*pairwise(found), *zip(found, found[1:], found[2:], strict=False)) if short else ():
-            at = index.short.get(run, -1)
-            if at in counted and _stands_in(
-                found, ends, list(run), left=not index.is_sentence[at], right=True
-            ):
+            at = self._short.get(run, -1)
+            if at >= 0 and _stands_in(found, ends, list(run), left=not self._is_sentence[at], right=True):
                 return at, "contained"
         for at in whole:
-            held_out = index.words[at]
+            held_out = self._words[at]
             if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
                 return at, "contained"
-        long = [at for at in candidates if at in index.runs]
+        long = [at for at in candidates if at in self._runs]
         if not long:
             return None
         runs = _runs(every)
         return next(((at, "partly") for at in long if self._is_partly_in(at, runs, every)), None)
 
     def _is_partly_in(self, at: int, runs: set[int], every: list[str]) -> bool:
-        own, text = self._index.runs[at], self._index.words[at]
+        own, text = self._runs[at], self._words[at]
         recurs = own & runs
         among = [self._sharers.get(run, 1) for run in recurs]
         has_passage = 2 * len(recurs) >= len(own) and sum(count <= _FEW for count in among) >= _PASSAGE

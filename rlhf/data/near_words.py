@@ -8,7 +8,6 @@ texts hold them, so that the frame that many of them share says little and the n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Set
 from itertools import combinations, pairwise
 from math import fsum, log
 
@@ -36,11 +35,14 @@ _REMEMBERED = 100_000  # unknown words and what they may be slips of
 
 
 class NearTexts:
-    """Held-out texts, given as their words, and in how many of them each word stands."""
+    """Held-out texts by their places."""
 
-    def __init__(self, texts: list[list[str]], shares: Counter[str]) -> None:
-        self._sets = [frozenset(text) if len(text) <= _LONGEST else frozenset() for text in texts]
-        self._content = [found - LIGHT for found in self._sets]
+    def __init__(
+        self, texts: dict[int, list[str]], sets: dict[int, frozenset[str]], shares: Counter[str]
+    ) -> None:
+        """The words of each, as a list and as a set, and in how many of them each word stands."""
+        self._sets = {at: sets[at] for at, text in texts.items() if len(text) <= _LONGEST}
+        self._content = {at: found - LIGHT for at, found in self._sets.items()}
         self._known = frozenset(shares)
         unknown = log(len(texts) + 2) + 0.1
         self._weights = {
@@ -50,7 +52,7 @@ class NearTexts:
         self._unknown_weight = unknown
         rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
         self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
-        self._wholes = [fsum(map(self._weight, found)) for found in self._sets]
+        self._wholes = {at: fsum(map(self._weight, found)) for at, found in self._sets.items()}
         self._pairs = self._keys()
         self._slips: dict[str, list[str]] = {}
         for word in sorted(shares):
@@ -60,26 +62,23 @@ class NearTexts:
                         self._slips[slip].append(word)
                     else:
                         self._slips[slip] = [word]
-        together = {pair for text in texts if len(text) <= _LONGEST for pair in pairwise(text)}
+        together = {pair for at in self._sets for pair in pairwise(texts[at])}
         joined = ((first + second, (first, second)) for first, second in sorted(together))
         self._together = {word: pair for word, pair in joined if word not in shares}
         self._may_be: dict[str, tuple[str, ...]] = {}
 
-    def match(self, found: list[str], counted: Container[int], known: Set[str]) -> int | None:
-        """The first of the texts that count that the words are, near enough; None if they are none.
-
-        counted: the texts that do; known: their words, which are no slips.
-        """
+    def match(self, found: list[str]) -> int | None:
+        """The first text that the words are, near enough; None if they are none."""
         if not 2 <= len(found) <= _LONGEST:
             return None
         read = set(found)
-        unknown = read.difference(known, LIGHT)
+        unknown = read.difference(self._known, LIGHT)
         if len(unknown) > 2 + len(found) // 6:
             return None
         meant = read
         if unknown:
             meanings = [self._meanings(word) for word in unknown]
-            across = self._across_spaces(found, unknown, known)
+            across = self._across_spaces(found, unknown)
             strange = meanings.count(()) - 2 * sum(map(bool, across))
             if strange > max(1, len(found) // 5):
                 return None
@@ -94,11 +93,10 @@ class NearTexts:
         likely = [
             at
             for at in candidates
-            if at in counted
-            and longest <= 1.25 * len(self._sets[at])
+            if longest <= 1.25 * len(self._sets[at])
             and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
         ]
-        return next((at for at in sorted(likely) if self._is_near(at, found, read, known)), None)
+        return next((at for at in sorted(likely) if self._is_near(at, found, read)), None)
 
     def _keys(self) -> dict[int, dict[int, list[int]]]:
         """Texts by the ranks of two of their three rarest words, so that one may be lost; crowded keys are dropped.
@@ -106,7 +104,7 @@ class NearTexts:
         In a text of one or two words of content each leads to it by itself.
         """
         keys: list[tuple[int, int, int]] = []
-        for at, content in enumerate(self._content):
+        for at, content in self._content.items():
             rarest = sorted(map(self._rank.__getitem__, content))[:_KEY_WORDS]
             keys += [(first, second, at) for first, second in combinations(rarest, 2)]
             if len(rarest) < _KEY_WORDS:
@@ -133,12 +131,12 @@ class NearTexts:
         apart = [part for joined in (word, *shorter) for part in self._together.get(joined, ())]
         return (*(known for known in found if len(known) > 3 and is_slip(word, known)), *apart)
 
-    def _across_spaces(self, found: list[str], unknown: set[str], known: Set[str]) -> list[tuple[str, ...]]:
+    def _across_spaces(self, found: list[str], unknown: set[str]) -> list[tuple[str, ...]]:
         """What two neighbours are, one of which is unknown, with the space between them gone or elsewhere."""
         joined = [a + b for a, b in pairwise(found) if a in unknown or b in unknown]
-        return [(word,) if word in known else self._together.get(word, ()) for word in joined]
+        return [(word,) if word in self._known else self._together.get(word, ()) for word in joined]
 
-    def _is_near(self, at: int, found: list[str], read: set[str], known: Set[str]) -> bool:
+    def _is_near(self, at: int, found: list[str], read: set[str]) -> bool:
         text = self._sets[at]
         missing, more = set(text - read), set(read - text)
         if len(missing) > 3 + len(text) // 8 or len(more) > 3 + len(text) // 4:
@@ -151,7 +149,7 @@ class NearTexts:
         if any(any(map(str.isdigit, word)) for word in missing | more):
             return False
         whole = self._wholes[at]
-        self._forgive(missing, more, found, text, known, _SLIP_OF_A_WORD * whole)
+        self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
         lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):
             return False
@@ -163,22 +161,16 @@ class NearTexts:
         return self._weights.get(word, self._unknown_weight)
 
     def _forgive(
-        self,
-        missing: set[str],
-        more: set[str],
-        found: list[str],
-        text: frozenset[str],
-        known: Set[str],
-        light: float,
+        self, missing: set[str], more: set[str], found: list[str], text: frozenset[str], light: float
     ) -> None:
         """Take away what slips explain: words missing in the other text beside words that it has instead."""
         for word in sorted(missing):
             for other in sorted(more):
-                if self._is_slip_of(word, other, other not in known, light):
+                if self._is_slip_of(word, other, other not in self._known, light):
                     missing.discard(word)
                     more.discard(other)
                     break
-        for other in sorted(more.difference(known)):  # a word that stands elsewhere in the text, too
+        for other in sorted(more.difference(self._known)):  # a word that stands elsewhere in the text, too
             if any(len(word) > 3 and is_slip(word, other) for word in text):
                 more.discard(other)
         if not (missing and more):

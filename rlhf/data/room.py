@@ -105,7 +105,12 @@ def _curate(work: Curation, benchmarks: list[str], aside: Path) -> Record:
     work.judge()
     work.split()
     work.drop_personal()
-    _drop_leaks(work, benchmarks)
+    work.drop_leaks(HeldOut(tests := list(work.texts("test")), ["test"] * len(tests)), side="valid")
+    texts, names = [*benchmarks], ["eval"] * len(benchmarks)
+    for side in SPLITS[1:]:
+        texts += work.texts(side)
+        names += [side] * (len(texts) - len(names))
+    work.drop_leaks(HeldOut(texts, names))
     shapes = {split: sets.write_jsonl(aside / f"{split}.jsonl", work, split) for split in SPLITS}
     work.funnel.close()
     os.replace(work.funnel.removed, aside / "removed.jsonl")
@@ -113,20 +118,6 @@ def _curate(work: Curation, benchmarks: list[str], aside: Path) -> Record:
     card.write(aside, {"prompts": funnel})
     write_jsonl(aside / "funnel.json", [funnel])
     return funnel
-
-
-def _drop_leaks(work: Curation, benchmarks: list[str]) -> None:
-    """From valid what stands in test, then from train what stands in a benchmark, valid or test: by one index."""
-    texts, names, rows = [*benchmarks], ["eval"] * len(benchmarks), [-1] * len(benchmarks)
-    for side in SPLITS[1:]:
-        for row, text in work.texts(side):
-            texts.append(text)
-            names.append(side)
-            rows.append(row)
-    work.drop_leaks(HeldOut(texts, [name if name == "test" else None for name in names]), side="valid")
-    valid = set(work.sides["valid"].tolist())
-    gone = (name == "valid" and row not in valid for name, row in zip(names, rows, strict=True))
-    work.drop_leaks(HeldOut(texts, [None if left else name for name, left in zip(names, gone, strict=True)]))
 
 
 def _checked(files: Sequence[Path | str]) -> list[Path]:

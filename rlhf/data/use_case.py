@@ -19,7 +19,7 @@ _PASSAGE = 25  # words beside a question that make it one about a given text
 _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas; words that open the gate, pattern
     (
         "summarization",
-        "summar tl;dr tldr point takeaway idea condense recap gist boil nutshell",
+        "summar tl point takeaway idea condense recap gist boil nutshell",
         r"summar(?:y|i[sz]e|ies|i[sz]ing)|tl;? ?dr|(?:main|key) (?:points?|takeaways?|ideas?) (?:of|from|in)|"
         r"condense|recap|gist of|boil (?:this|it) down|in a nutshell",
     ),
@@ -33,7 +33,7 @@ _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas;
     ),
     (
         "extraction",
-        "extract pull parse keyword named list find identify name give get pick highlight return",
+        "extract pull parse keyword named what list find identify name give get pick highlight return",
         r"extract|pull out|parse|keywords?|named entit\w+|"
         r"(?:list|find|identify|name|give|get|pick out|highlight|return|what are) (?:me )?(?:all|every|each|the|any)\b"
         r"[^.?!\n]{0,50}\b(?:mentioned|in|from|found in|out of) (?:the|this|these|my)? ?(?:\w+ )?(?:text|passage|article|"

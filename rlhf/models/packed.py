@@ -1,4 +1,4 @@
-"""Rows of unequal length through a model without padding: their tokens one after another, padded inside attention alone.
+"""Rows of unequal length through a model without padding: their tokens one after another.
 
 Attention is a small part of a transformer's work at the lengths of prompts and answers, and padding a large part of a
 batch's tokens; so every linear layer sees the real tokens only, [1, N], and attention, which must know the rows, takes
@@ -18,7 +18,7 @@ from transformers.activations import NewGELUActivation
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from rlhf.models.row_attention import attend_rows
+from rlhf.models.row_attention import attend_rows, can_attend_rows
 
 NAME = "packed"
 _NO_MASK = torch.zeros((1, 1, 1, 1), dtype=torch.bool)  # of four dimensions: passed on as it is, and not read
@@ -167,7 +167,7 @@ def attend(
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     dropout = dropout if module.training else 0.0
-    if query.device.type == "cpu" and not dropout:
+    if not dropout and can_attend_rows(query, key, value):
         return attend_rows(query, key, value, layout.lengths, scaling), None
     return attend_blocks(query, key, value, layout.blocks, dropout, scaling), None
 

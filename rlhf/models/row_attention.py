@@ -15,6 +15,16 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
+def can_attend_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether the kernel takes such tensors; it does not look itself."""
+    parts = (query, key, value)
+    return (
+        all(part.device.type == "cpu" and part.stride(-1) == 1 for part in parts)
+        and len({part.dtype for part in parts}) == len({part.shape[-1] for part in parts}) == 1
+        and query.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    )
+
+
 def attend_rows(
     query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None
 ) -> Tensor:
@@ -57,6 +67,6 @@ class _RowAttention(torch.autograd.Function):
 
 def _spans(lengths: Sequence[int]) -> Iterator[slice]:
     start = 0
-    for length in lengths:
+    for length in filter(None, lengths):
         yield slice(start, start + length)
         start += length

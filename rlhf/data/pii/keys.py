@@ -43,7 +43,7 @@ _ODD = (  # a sign that must be there, and the form it belongs to
     ("/api/webhooks/", re.compile(r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{40,}")),
 )
 _LETTERS_ALONE = ("hf_", "k_live_", "k_test_", "npm_", "sk-")  # keys of which some have no digit
-_SHORTEST = 16  # characters of a form
+_SHORTEST = 16  # characters of what is looked at for a form
 _LONG = re.compile(rf"[\w-]{{{_SHORTEST},}}+")
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")

@@ -129,15 +129,29 @@ def test_whatever_comes_has_an_answer_and_a_text_leaks_itself(texts, text):
     assert held_out.find(["", text]) == held_out.find([text])
 
 
-def test_a_text_without_a_name_does_not_count():
-    """Nor do the words that only it has: they may be slips of a word that counts."""
-    texts = ["What is the capital of Framce?", *QUESTIONS, "what is the CAPITAL of france"]
-    names = [None, None, "test", "test", "test", "valid"]
-    held_out = HeldOut(texts, names)
-    assert held_out.match([texts[0]]) == "valid", "a slip, though this text is in the index"
-    assert HeldOut(texts, [None, "eval", *names[2:]]).match([QUESTIONS[0]]) == "eval", (
-        "the first of equal texts"
-    )
-    assert held_out.find([QUESTIONS[0]]) == HeldOut(texts, names).find([texts[-1]])
-    assert held_out.match(["Please, what is the capital of France?"]) == "valid"
-    assert HeldOut(texts, [None] * len(texts)).match(texts) is None
+@pytest.mark.parametrize(
+    ("twins", "text"),
+    [
+        (
+            [
+                "How do I setup a website for my bakeshop in Ohio",
+                "How do I set up a web site for my bake shop in Ohio",
+            ],
+            "How do I set up a web site for my bake shop in Ohio, if I have no money and no friends who could help me?",
+        ),
+        (
+            ["photosynthesis explained", "Photosynthesis explained."],
+            "Here is photosynthesis explained. Thanks a lot",
+        ),
+        (
+            [
+                "Explain how a database index speeds up lookups",
+                "Explain how a data base index speeds up look ups",
+            ],
+            "Please explain how a data base index speeds up look ups",
+        ),
+    ],
+)
+def test_of_texts_of_the_same_letters_each_one_counts(twins, text):
+    assert HeldOut(twins[1:], ["test"]).match([text]) == "test"
+    assert HeldOut(twins, ["valid", "test"]).match([text]) in ("valid", "test")

@@ -21,6 +21,8 @@ from rlhf.data.contract import USE_CASES
             "Ada met Bo in Rome and they had tea with lemon at noon. " * 3 + "\n\nQuestion: Who met Bo?",
             "closed_qa",
         ),
+        ("what are the cities mentioned in the article", "extraction"),
+        ("tl; dr of that", "summarization"),
         ("", "other"),
         ("blue", "other"),
     ],
