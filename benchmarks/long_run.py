@@ -69,7 +69,9 @@ def watch(out: str, memory: list[tuple[float, float]], over: threading.Event) ->
     while not over.wait(1.0):
         for process in psutil.Process().children(recursive=True):
             try:
-                if "rlhf.jobs" in process.cmdline() and any(out in word for word in process.cmdline()):
+                words = process.cmdline()
+                is_job = "rlhf.jobs" in words and "tasks.guard" not in words
+                if is_job and any(out in word for word in words):
                     memory.append((time.time(), process.memory_info().rss / 2**30))
             except psutil.NoSuchProcess:
                 continue
