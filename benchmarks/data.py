@@ -119,7 +119,7 @@ def whole(path: Path, out: Path, workers: int, turns: int) -> dict[str, Any]:
 class Peak(threading.Thread):
     """The most memory that a process and its children held together, GiB; sampled twenty times a second.
 
-    Who the children are is asked twice a second: to look through all processes takes as long as a core has.
+    Who the children are is asked twice a second: each time, all processes of the machine are looked through.
     """
 
     def __init__(self, pid: int) -> None:

@@ -56,12 +56,8 @@ class NearTexts:
         self._pairs = self._keys()
         self._slips: dict[str, list[str]] = {}
         for word in sorted(shares):
-            if len(word) > 2 and word.isalpha():
-                for slip in set(without_a_letter(word)):
-                    if slip in self._slips:
-                        self._slips[slip].append(word)
-                    else:
-                        self._slips[slip] = [word]
+            for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
+                self._slips.setdefault(slip, []).append(word)
         together = {pair for at in self._sets for pair in pairwise(texts[at])}
         joined = ((first + second, (first, second)) for first, second in sorted(together))
         self._together = {word: pair for word, pair in joined if word not in shares}

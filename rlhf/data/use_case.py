@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -103,13 +103,7 @@ _MAKING = (
     "writ creat compos draft generat produc design build develop implement code invent continu finish complet imagin "
     "describ make tell sing prepar plan outlin script need give want"
 )
-_GATES: dict[
-    str, list[tuple[str, int]]
-] = {}  # by the first two letters: a part of a word, the bit of its gate
-for _bit, _parts in enumerate((*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING)):
-    for _part in _parts.split():
-        _GATES.setdefault(_part[:2], []).append((_part, 1 << _bit))
-_MAY_BE_ABOUT_A_TEXT, _MAY_MAKE = 1 << len(_TASKS), 2 << len(_TASKS)
+_MAY_BE_ABOUT_A_TEXT, _MAY_MAKE = 1 << len(_TASKS), 2 << len(_TASKS)  # bits after those of the tasks
 _QUESTION = re.compile(
     r"\?\s*$|^(?:so |and |but |ok )?(?:who|whom|whose|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|"
     r"should|would|will|has|have|had|am)\b|^(?:please )?(?:tell (?:me|us) (?:about|what|why|how|who|when|where|more)|explain|"
@@ -147,12 +141,22 @@ def of(record: dict[str, Any]) -> str:
     return record.get("use_case") or classify(record["messages"])
 
 
+@cache
+def _gates() -> dict[str, list[tuple[str, int]]]:
+    """By its first two letters, a part of a word and the bit of the gate that it opens."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for at, gate in enumerate((*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING)):
+        for part in gate.split():
+            found.setdefault(part[:2], []).append((part, 1 << at))
+    return found
+
+
 @lru_cache(maxsize=1 << 16)
 def _opened(word: str) -> int:
     """Bits of the gates that a word opens: a pattern is tried where one of its gate's words stands in the text."""
-    found = 0
+    found, gates = 0, _gates()
     for at in range(len(word) - 1):
-        for part, bit in _GATES.get(word[at : at + 2], ()):
+        for part, bit in gates.get(word[at : at + 2], ()):
             if word.startswith(part, at):
                 found |= bit
     return found

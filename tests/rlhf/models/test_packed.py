@@ -42,3 +42,16 @@ def _by_definition(query, key, value, scale):
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores = query @ key.transpose(-1, -2) * (scale or width**-0.5)
     return functional.softmax(scores.masked_fill(later, float("-inf")), dim=-1) @ value
+
+
+@pytest.mark.parametrize(("dtype", "of_values"), [(torch.float64, 8), (torch.float32, 4)])
+def test_what_the_kernel_of_rows_does_not_take_goes_in_blocks(dtype, of_values):
+    """Its limits are not its own errors: float64 fails in backward, values of another width in forward."""
+    layout = packed.layout_of(torch.arange(5) < torch.tensor([2, 5])[:, None])
+    query, key = (torch.randn(1, 2, 7, 8, dtype=dtype, requires_grad=True) for _ in range(2))
+    value = torch.randn(1, 2, 7, of_values, dtype=dtype, requires_grad=True)
+    found, _ = packed.attend(torch.nn.Identity().eval(), query, key, value, None, layout=layout)
+    found.sum().backward()
+    first = _by_definition(*(part[:, :, :2] for part in (query, key, value)), None)
+    torch.testing.assert_close(found[:, :2], first.transpose(1, 2))
+    assert query.grad is not None and value.grad is not None
