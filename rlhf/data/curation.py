@@ -28,7 +28,7 @@ from rlhf.params import DataParams
 
 Record = dict[str, Any]
 Kind = Literal["prompts", "demonstrations", "pretraining"]
-PAIRS = 20_000  # candidates of near copies in a piece of work
+PAIRS = 2_000  # candidates of near copies in a piece of work
 
 
 class Sieve(NamedTuple):

@@ -37,6 +37,13 @@ class Summary:
         if use_case is not None:
             self.use_cases[use_case] += 1
 
+    def extend(self, other: Summary) -> None:
+        """Count the rows that follow in the same set, but for its users."""
+        self.rows += other.rows
+        self.words.extend(other.words)
+        self.use_cases.update(other.use_cases)
+        self.examples += other.examples[: EXAMPLES - len(self.examples)]
+
     def as_dict(self) -> Record:
         words = np.sort(np.frombuffer(self.words, np.uint32)) if self.words else np.zeros(1, np.uint32)
         lengths = {

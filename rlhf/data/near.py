@@ -85,7 +85,9 @@ class Sketches:
     def _close(self, pairs: Sequence[np.ndarray], limit: float) -> np.ndarray:
         """The distinct pairs of which enough values are equal, and what may not differ."""
         every = np.concatenate(pairs).astype(np.uint64)
-        packed = np.unique(every[:, 0] << _32 | every[:, 1])
+        packed = every[:, 0] << _32 | every[:, 1]
+        packed.sort()  # np.unique hashes first: ten times as slow here
+        packed = packed[np.diff(packed, prepend=np.uint64(0)) != 0]
         distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
         distinct = distinct[self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]]
         parts = np.array_split(distinct, len(distinct) // 100_000 + 1)

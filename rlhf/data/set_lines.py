@@ -1,0 +1,52 @@
+"""Records of a curated set as they are written, and what is said of them: a piece of work of a partition."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from rlhf.data import verdicts
+from rlhf.data.contract import USE_CASES
+from rlhf.data.funnel import Summary
+
+Record = dict[str, Any]
+
+
+class Piece(NamedTuple):
+    """Records of a set, in their order."""
+
+    lines: bytes  # as JSON
+    hidden: np.ndarray  # [rows] bool: whose personal data is replaced by its kinds
+    use_cases: (
+        np.ndarray | None
+    )  # [rows] as classified, places in contract.USE_CASES; None where they are no prompts
+
+
+def of_piece(_: None, piece: Piece) -> tuple[bytes, Summary]:
+    """(lines of the contract, what they look like)."""
+    summary, encode = Summary(), msgspec.json.Encoder().encode
+    return b"".join(encode(external(record)) + b"\n" for record in records(piece, summary)), summary
+
+
+def records(piece: Piece, summary: Summary) -> list[Record]:
+    """The records as they are written; counted in `summary`."""
+    decode = msgspec.json.Decoder(Record).decode
+    found = [decode(line) for line in piece.lines.splitlines()]
+    for row in np.flatnonzero(piece.hidden).tolist():
+        found[row] = verdicts.redacted(found[row])
+    cases = [None] * len(found) if piece.use_cases is None else piece.use_cases.tolist()
+    for record, case in zip(found, cases, strict=True):
+        summary.add(record, None if case is None else record["use_case"] or USE_CASES[case])
+    return found
+
+
+def external(record: Record) -> Record:
+    """A checked prompt as a line of the contract: a single message as text, unknown fields back in their place."""
+    line = {key: value for key, value in record.items() if key != "extra" and value is not None}
+    messages = line["messages"]
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        line = {("text" if key == "messages" else key): value for key, value in line.items()}
+        line["text"] = messages[0]["content"]
+    return line | (msgspec.json.decode(record["extra"]) if record.get("extra") else {})
