@@ -79,13 +79,13 @@ def compared(record: Record, prefix_chars: int) -> Compared:
     return Compared(whole, start, spoken, "", spoken)
 
 
-def fixed(folded: str) -> str:
+def fixed(folded: str) -> bytes:
     """The numbers of a folded text, sorted, and how many of its words negate."""
     if not folded.isascii():
-        numbers, found = _NUMBER.findall(folded), words(folded)
-        return f"{' '.join(sorted(numbers))} {sum(map(_NEGATIONS.__contains__, found))}"
-    numbers = folded.encode().translate(_DIGITS).decode().split()
-    return f"{' '.join(sorted(numbers))} {_negating(b' %b ' % spaced(folded))}"
+        numbers = " ".join(sorted(_NUMBER.findall(folded)))
+        return f"{numbers} {sum(map(_NEGATIONS.__contains__, words(folded)))}".encode()
+    digits = b" ".join(sorted(folded.encode().translate(_DIGITS).split()))
+    return b"%b %d" % (digits, _negating(b" %b " % spaced(folded)))
 
 
 def _negating(found: bytes) -> int:
@@ -107,8 +107,10 @@ def of_texts(texts: Sequence[Compared]) -> np.ndarray:
     if not texts:
         return found
     found["whole"] = _hashes([text.whole for text in texts])
-    found["start"] = _hashes([text.start for text in texts])
-    found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.counted).encode()) for text in texts]
+    found["start"] = found["whole"]
+    if others := [at for at, text in enumerate(texts) if text.start is not text.whole]:
+        found["start"][others] = _hashes([texts[at].start for at in others])
+    found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.counted)) for text in texts]
     found["minima"] = minhash(*shingles([text.spoken for text in texts]))
     return found
 
@@ -166,5 +168,5 @@ def scatter(values: np.ndarray) -> np.ndarray:
 
 def _hashes(texts: Sequence[str]) -> np.ndarray:
     """[texts, 2] halves of 128-bit hashes."""
-    joined = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+    joined = b"".join([xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts])
     return np.frombuffer(joined, ">u8").reshape(-1, 2).astype(np.uint64)

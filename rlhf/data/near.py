@@ -250,7 +250,13 @@ def _names_among(these: set[str], text: str) -> set[str]:
 
 
 def _has_other(these: set[str], those: set[str]) -> bool:
-    return any(not any(_misspelt(word, other) for other in those) for word in these)
+    for word in these:  # loops: generators would take a third longer
+        for other in those:
+            if _misspelt(word, other):
+                break
+        else:
+            return True
+    return False
 
 
 def _misspelt(a: str, b: str) -> bool:
@@ -258,10 +264,13 @@ def _misspelt(a: str, b: str) -> bool:
 
     In short words a letter less or another is mostly another word: us and usa, sir and six.
     """
-    shorter, longer = sorted((a, b), key=len)
-    if len(longer) - len(shorter) > 1 or len(longer) < 4:
+    if abs(len(a) - len(b)) > 1 or max(len(a), len(b)) < 4:
         return False
-    start = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(shorter))
+    start = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        start += 1
     rest_a, rest_b = a[start:], b[start:]
     if len(a) != len(b):
         return rest_a[1:] == rest_b or rest_a == rest_b[1:]

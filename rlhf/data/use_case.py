@@ -25,7 +25,8 @@ _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas;
     ),
     (
         "classification",
-        "classif categor class sentiment label tag sort positive spam true fact genre topic emotion tone rate score scale this",
+        "classif categor class sentiment label tag sort positive spam true fact genre topic emotion tone rate score scale "
+        "tweet review mail message comment text post",
         r"classif(?:y|ication)|categori[sz]e|sentiment|(?:label|tag|sort) (?:the|each|this|these|every)|"
         r"positive,? (?:or|/) negative|(?:spam|true|fact) or (?:not|ham|false|opinion|fiction)|"
         r"(?:which|what) (?:category|class|genre|topic|label|emotion|tone)\b|(?:rate|score) (?:the|this|these|each|how)\b|"
@@ -33,7 +34,8 @@ _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas;
     ),
     (
         "extraction",
-        "extract pull parse keyword named what list find identify name give get pick highlight return",
+        "extract pull parse keyword entit text passage article paragraph sentence mail document following note list table "
+        "review transcript below",
         r"extract|pull out|parse|keywords?|named entit\w+|"
         r"(?:list|find|identify|name|give|get|pick out|highlight|return|what are) (?:me )?(?:all|every|each|the|any)\b"
         r"[^.?!\n]{0,50}\b(?:mentioned|in|from|found in|out of) (?:the|this|these|my)? ?(?:\w+ )?(?:text|passage|article|"
@@ -41,8 +43,8 @@ _TASKS = (  # in this order: "summarize in 5 bullet points" is no list of ideas;
     ),
     (
         "rewrite",
-        "re phras translat proof correct fix edit improve polish check make turn change convert put transform simplif shorten "
-        "say expand",
+        "writ word phras translat proof correct fix edit improve polish check make turn change convert put transform simplif "
+        "shorten say expand",
         r"re-?writ\w+|re-?phras\w+|paraphras\w+|re-?word\w*|translat\w+|proof-?read|"
         r"(?:correct|fix|edit|improve|polish|check) (?:the |my |this |these |any )?(?:\w+ )?"
         r"(?:grammar|spelling|punctuation|wording|sentences?|essay|text|e-?mail|paragraph|mistakes|errors|typos|following)|"
@@ -70,14 +72,17 @@ _TURNS = re.compile(
     r"(?:.*\n)*?\s*(?:ai|bot|assistant|you|friend|agent|human|\w{1,12})\s*:",
     re.M,
 )
+_GREETS = re.compile(
+    r"(?:hi|hello|hey|good (?:morning|evening|afternoon)|thanks|thank you|yo|ok(?:ay)?|sup|bye)\b"
+)
 _CHAT = re.compile(
-    r"^(?:hi|hello|hey|good (?:morning|evening|afternoon)|thanks|thank you|yo|ok(?:ay)?|sup|bye)\b|"
     r"\b(?:conversation|chat|dialogue) (?:with|between)|how are you|what'?s up|you are an? (?:\w+ )?"
     r"(?:assistant|chat ?bot|friend|therapist|character)|pretend (?:to be|you)|act as|role-?play|talk to me|"
     r"i(?:'m| am)(?: feeling| so| really| very)* (?:sad|lonely|bored|tired|happy|stressed|excited|nervous|upset)|"
     r"do you (?:like|love|feel|think|want|have a)\b|are you (?:a |an )?(?:real|human|robot|ai|ok)|"
     r"(?:what|who)(?:'s| is| are) (?:your|you)\b",
 )
+_CHATTING = "you conversation chat dialogue up pretend act role talk sad lonely bored tired happy stressed excited nervous"
 _POLITE = (
     r"(?:please |kindly |can you |could you |would you |will you |help me (?:to )?|"
     r"i (?:want|need|would like) (?:you )?to |i'd like you to )*"
@@ -103,13 +108,15 @@ _MAKING = (
     "writ creat compos draft generat produc design build develop implement code invent continu finish complet imagin "
     "describ make tell sing prepar plan outlin script need give want"
 )
-_MAY_BE_ABOUT_A_TEXT, _MAY_MAKE = 1 << len(_TASKS), 2 << len(_TASKS)  # bits after those of the tasks
-_QUESTION = re.compile(
-    r"\?\s*$|^(?:so |and |but |ok )?(?:who|whom|whose|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|"
-    r"should|would|will|has|have|had|am)\b|^(?:please )?(?:tell (?:me|us) (?:about|what|why|how|who|when|where|more)|explain|"
-    r"describe|define|teach me|what's|who's|how's|give me information|compare|discuss|i (?:want|would like) to know)\b|"
-    r"\b(?:difference between|meaning of|definition of|capital of)\b",
+_ASKING = "difference meaning definition capital"
+_GATES = (*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING, _CHATTING, _ASKING)
+_MAY_BE_ABOUT_A_TEXT, _MAY_MAKE, _MAY_CHAT, _MAY_ASK = (1 << len(_TASKS) + at for at in range(4))
+_ASKS = re.compile(
+    r"(?:so |and |but |ok )?(?:who|whom|whose|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|"
+    r"should|would|will|has|have|had|am)\b|(?:please )?(?:tell (?:me|us) (?:about|what|why|how|who|when|where|more)|explain|"
+    r"describe|define|teach me|what's|who's|how's|give me information|compare|discuss|i (?:want|would like) to know)\b"
 )
+_ASKS_LATER = re.compile(r"\b(?:difference between|meaning of|definition of|capital of)\b")
 
 
 def classify(prompt: str | Sequence[dict[str, Any]]) -> str:
@@ -125,9 +132,11 @@ def classify(prompt: str | Sequence[dict[str, Any]]) -> str:
     for case, gate, pattern in _TASK_PATTERNS:
         if gates & gate and pattern.search(asked):
             return case
-    if len(turns) > 1 or _CHAT.search(asked):
+    if len(turns) > 1 or _GREETS.match(asked) or (gates & _MAY_CHAT and _CHAT.search(asked)):
         return "chat"
-    is_question = bool(_QUESTION.search(asked))
+    is_question = bool(
+        asked.endswith("?") or _ASKS.match(asked) or (gates & _MAY_ASK and _ASKS_LATER.search(asked))
+    )
     about_a_text = bool(gates & _MAY_BE_ABOUT_A_TEXT and _ABOUT_A_TEXT.search(asked))
     if (is_question or about_a_text) and _has_passage(text, about_a_text):
         return "closed_qa"
@@ -145,7 +154,7 @@ def of(record: dict[str, Any]) -> str:
 def _gates() -> dict[str, list[tuple[str, int]]]:
     """By its first two letters, a part of a word and the bit of the gate that it opens."""
     found: dict[str, list[tuple[str, int]]] = {}
-    for at, gate in enumerate((*(gate for _, gate, _ in _TASKS), _OF_A_TEXT, _MAKING)):
+    for at, gate in enumerate(_GATES):
         for part in gate.split():
             found.setdefault(part[:2], []).append((part, 1 << at))
     return found

@@ -34,16 +34,15 @@ def of_lines(asked: Asked, piece: tuple[bytes, np.ndarray]) -> tuple[np.ndarray,
     lines, private = piece
     decode = msgspec.json.Decoder(Record).decode
     records = [decode(line) for line in lines.splitlines()]
+    spans = {row: here for row in np.flatnonzero(private).tolist() if (here := personal(records[row]))}
     found = np.zeros(len(records), VERDICT)
+    found["foreign"] = [language.foreign(question(record), asked.languages) or "" for record in records]
     found["tokens"] = lengths(records, asked.tokenizer)
-    spans: dict[int, list[Record]] = {}
-    for row, record in enumerate(records):
-        found["foreign"][row] = (language.foreign(question(record), asked.languages) or "").encode()
-        if "user_id" in record:
-            found["use_case"][row] = USE_CASES.index(use_case.classify(record["messages"]))
-        if private[row] and (here := personal(record)):
-            found["personal"][row] = True
-            spans[row] = here
+    found["personal"][list(spans)] = True
+    found["use_case"] = [
+        USE_CASES.index(use_case.classify(record["messages"])) if "user_id" in record else 0
+        for record in records
+    ]
     return found, spans
 
 

@@ -54,12 +54,15 @@ def _all(seen: Seen) -> Iterator[tuple[int, Span]]:
         yield from ((3, span) for span in machine_readable(seen))
     if not seen.runs:
         return
-    if _SIX_DIGITS.search(text):
+    digits = sum([end - start for start, end in seen.runs])
+    numbers = digits >= 6 and _SIX_DIGITS.search(text)
+    if numbers:
         yield from ((2, span) for span in accounts(seen))
         yield from ((6, span) for span in phones(seen))
-    if _SIX_DIGITS.search(text) or _PAN_LIKE.search(text):
+    if numbers or (digits >= 4 and _PAN_LIKE.search(text)):
         yield from ((4, span) for span in ids(seen))
-    yield from ((3, span) for span in passports(seen))
-    if _DOTTED.search(text) or text.count(":") > 1:
+    if "pas" in seen.lower or not text.isascii():  # stands in each word for it
+        yield from ((3, span) for span in passports(seen))
+    if (len(seen.runs) > 2 and _DOTTED.search(text)) or text.count(":") > 1:
         yield from ((5, span) for span in ips(seen))
     yield from ((5, span) for span in addresses(seen))

@@ -86,7 +86,7 @@ _VERSION = re.compile(r"v?\d+(?:[.,:/-]\d+)*\w{0,3}")
 
 def keys(seen: Seen) -> Iterator[Span]:
     text = seen.text
-    drawn = _is_long_enough(text) and (seen.runs or holds(text, _LETTERS_ALONE))
+    drawn = (seen.runs or holds(text, _LETTERS_ALONE)) and _is_long_enough(text)
     for long in _LONG.finditer(text) if drawn else ():
         for begin in _BEGINS.finditer(text, max(0, long.start() - 8), long.end()):
             match = _FORM.match(text, begin.start())

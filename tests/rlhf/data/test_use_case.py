@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlhf.data import use_case
 from rlhf.data.contract import USE_CASES
@@ -49,3 +51,22 @@ def test_wordings_that_the_rules_were_not_written_for():
     assert set(figure) == {*USE_CASES, "all"}
     assert figure["all"] >= 0.88
     assert min(figure.values()) >= 0.7
+
+
+GATED = [
+    *((pattern, bit) for _, bit, pattern in use_case._TASK_PATTERNS),
+    (use_case._ABOUT_A_TEXT, use_case._MAY_BE_ABOUT_A_TEXT),
+    (use_case._MAKE, use_case._MAY_MAKE),
+    (use_case._CHAT, use_case._MAY_CHAT),
+    (use_case._ASKS_LATER, use_case._MAY_ASK),
+]
+
+
+@pytest.mark.parametrize(("pattern", "gate"), GATED)
+def test_what_a_pattern_matches_opens_its_gate(pattern, gate):
+    @settings(max_examples=400, derandomize=True, deadline=None)
+    @given(st.from_regex(pattern, fullmatch=True, alphabet=st.characters(max_codepoint=127)))
+    def check(text):
+        assert any(use_case._opened(word) & gate for word in text.lower().split())
+
+    check()
