@@ -125,8 +125,9 @@ class _Index:
         return None
 
     def _inside(self, every: list[str], text: str) -> tuple[int, str] | None:
-        met = self._anchors.keys() & set(zip(every, every[1:], every[2:], every[3:], strict=False))
-        hits = Counter([at for anchor in met for at in self._anchors[anchor]]) if met else {}
+        anchors = self._anchors
+        met = {run for run in zip(every, every[1:], every[2:], every[3:], strict=False) if run in anchors}
+        hits = Counter([at for anchor in met for at in anchors[anchor]]) if met else {}
         candidates = sorted([at for at, count in hits.items() if count >= self._hits[at]])
         short = not self._short_words.isdisjoint(every)
         if not (candidates or short):

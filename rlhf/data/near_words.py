@@ -45,15 +45,14 @@ class NearTexts:
         self._content = {at: found - LIGHT for at, found in self._sets.items()}
         self._known = frozenset(shares)
         unknown = log(len(texts) + 2) + 0.1
+        of_count = {count: unknown - log(count + 1) for count in set(shares.values())}
         self._weights = {
-            word: (unknown - log(count + 1)) * (_LIGHT_WEIGHT if word in LIGHT else 1.0)
+            word: of_count[count] * (_LIGHT_WEIGHT if word in LIGHT else 1.0)
             for word, count in shares.items()
         }
         self._unknown_weight = unknown
-        rarest_first = sorted((count, word) for word, count in shares.items() if word not in LIGHT)
-        self._rank = {word: at for at, (_, word) in enumerate(rarest_first)}
-        self._wholes = {at: fsum(map(self._weight, found)) for at, found in self._sets.items()}
-        self._pairs = self._keys()
+        self._wholes = {at: fsum(map(self._weights.__getitem__, found)) for at, found in self._sets.items()}
+        self._leads = self._keys(sorted(shares.keys() - LIGHT, key=lambda word: (shares[word], word)))
         self._slips: dict[str, list[str]] = {}
         for word in sorted(shares):
             for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
@@ -79,11 +78,11 @@ class NearTexts:
             if strange > max(1, len(found) // 5):
                 return None
             meant = read.union(*meanings, *across)
-        ranks = set(map(self._rank.__getitem__, self._rank.keys() & meant))
+        told = self._leads.keys() & meant
         candidates: set[int] = set()
-        for rank in self._pairs.keys() & ranks:
-            followers = self._pairs[rank]
-            for other in followers.keys() & ranks:
+        for word in told:
+            followers = self._leads[word]
+            for other in followers.keys() & told:
                 candidates.update(followers[other])
         longest = len(read) - 3
         likely = [
@@ -94,22 +93,24 @@ class NearTexts:
         ]
         return next((at for at in sorted(likely) if self._is_near(at, found, read)), None)
 
-    def _keys(self) -> dict[int, dict[int, list[int]]]:
-        """Texts by the ranks of two of their three rarest words, so that one may be lost; crowded keys are dropped.
+    def _keys(self, rarest_first: list[str]) -> dict[str, dict[str, list[int]]]:
+        """Texts by two of their three rarest words, so that one may be lost; crowded keys are dropped.
 
-        In a text of one or two words of content each leads to it by itself.
+        In a text of one or two words of content each leads to it by itself. Every word that is asked for is a key.
         """
+        rank = {word: at for at, word in enumerate(rarest_first)}
         keys: list[tuple[int, int, int]] = []
         for at, content in self._content.items():
-            rarest = sorted(map(self._rank.__getitem__, content))[:_KEY_WORDS]
-            keys += [(first, second, at) for first, second in combinations(rarest, 2)]
+            rarest = sorted(map(rank.__getitem__, content))[:_KEY_WORDS]
+            keys += [(one, other, at) for one, other in combinations(rarest, 2)]
             if len(rarest) < _KEY_WORDS:
-                keys += [(rank, rank, at) for rank in rarest]
+                keys += [(one, one, at) for one in rarest]
         every = np.array(keys, np.int64).reshape(-1, 3)
         _, which, crowd = np.unique(every[:, 0] << 32 | every[:, 1], return_inverse=True, return_counts=True)
-        found: dict[int, dict[int, list[int]]] = {}
+        found: dict[str, dict[str, list[int]]] = {}
         for one, other, at in every[crowd[which] <= _LIMIT].tolist():
-            found.setdefault(one, {}).setdefault(other, []).append(at)
+            found.setdefault(rarest_first[one], {}).setdefault(rarest_first[other], []).append(at)
+            found.setdefault(rarest_first[other], {})
         return found
 
     def _meanings(self, word: str) -> tuple[str, ...]:
