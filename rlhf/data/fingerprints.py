@@ -21,6 +21,7 @@ SHINGLE = 5  # characters
 HASHES = 128
 _PLACE_BITS = np.uint32(HASHES.bit_length() - 1)  # of a value, those that chose its place
 _DRAWS = 3  # places that a run of characters has among the HASHES
+_AT_ONCE = 512  # texts: what is computed of their runs stays in a core's cache
 _EMPTY = np.uint32(2**32 - 1)
 FINGERPRINT = np.dtype(
     [
@@ -111,7 +112,9 @@ def of_texts(texts: Sequence[Compared]) -> np.ndarray:
     if others := [at for at, text in enumerate(texts) if text.start is not text.whole]:
         found["start"][others] = _hashes([texts[at].start for at in others])
     found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.counted)) for text in texts]
-    found["minima"] = minhash(*shingles([text.spoken for text in texts]))
+    for start in range(0, len(texts), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        found["minima"][some] = minhash(*shingles([text.spoken for text in texts[some]]))
     return found
 
 
