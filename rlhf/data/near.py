@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from scipy.sparse import csr_array
 
 from rlhf.data import fingerprints
 from rlhf.data.fingerprints import HASHES, Compared
@@ -201,6 +200,8 @@ def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np
 
 def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     """[pairs] exact Jaccard indices of the texts' sets of runs of 5 characters."""
+    from scipy.sparse import csr_array  # here: the process that deals out the work need not wait for it
+
     flat, offsets = fingerprints.shingles(folded)
     columns = (flat >> np.uint64(1)).astype(np.int64)
     counts = np.ones(len(columns), np.int32)
