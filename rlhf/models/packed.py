@@ -18,6 +18,7 @@ from transformers.activations import NewGELUActivation
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from rlhf.models.last_layer import read_at
 from rlhf.models.row_attention import attend_rows, can_attend_rows
 
 NAME = "packed"
@@ -79,10 +80,13 @@ def _blocks(lengths: list[int], positions: Tensor) -> list[Block]:
     return blocks
 
 
-def hidden_states(model: Any, ids: Tensor, is_real: Tensor, layout: Layout, cache: Any = None) -> Tensor:
-    """[N, d]: the body's last hidden state at every real token, in the layout's order. ids, is_real: [B, T].
+def hidden_states(
+    model: Any, ids: Tensor, is_real: Tensor, layout: Layout, at: Tensor, cache: Any = None
+) -> Tensor:
+    """[M, d]: the body's last hidden state at the real tokens `at`, [M] int64, rising places in the layout's order.
 
-    cache: an empty one that takes the prompt's keys and values, [1, H, N, D] a layer; only where `can_pack`.
+    ids, is_real: [B, T]. cache: an empty one that takes the prompt's keys and values, [1, H, N, D] a layer; only
+    where `can_pack`.
     """
     if not is_packing(model):
         return model.base_model(
@@ -90,10 +94,10 @@ def hidden_states(model: Any, ids: Tensor, is_real: Tensor, layout: Layout, cach
             attention_mask=is_real.long(),
             position_ids=(is_real.long().cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
-        ).last_hidden_state.flatten(0, 1)[layout.places]
-    return model.base_model(
-        **inputs(ids, layout), past_key_values=cache, use_cache=cache is not None
-    ).last_hidden_state[0]
+        ).last_hidden_state.flatten(0, 1)[layout.places[at]]
+    with read_at(model, at):
+        found = model.base_model(**inputs(ids, layout), past_key_values=cache, use_cache=cache is not None)
+    return found.last_hidden_state[0, at]
 
 
 def inputs(ids: Tensor, layout: Layout) -> dict[str, Any]:
@@ -106,9 +110,9 @@ def inputs(ids: Tensor, layout: Layout) -> dict[str, Any]:
     }
 
 
-def unpack(values: Tensor, layout: Layout) -> Tensor:
-    """[N, ...] to [B, T, ...], 0 on padding."""
-    return _spread(values, layout.places, layout.rows, layout.width)
+def unpack(values: Tensor, layout: Layout, at: Tensor) -> Tensor:
+    """[M, ...] of the tokens `at` to [B, T, ...], 0 elsewhere."""
+    return _spread(values, layout.places[at], layout.rows, layout.width)
 
 
 def _spread(values: Tensor, places: Tensor, rows: int, width: int) -> Tensor:

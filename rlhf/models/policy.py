@@ -35,9 +35,11 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
 def _response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
     """[response tokens, V] float32, in the order of the rows."""
     layout = layout_of(batch.is_real)
-    hidden = hidden_states(model, batch.ids, batch.is_real, layout)
     targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
-    logits = model.get_output_embeddings()(hidden[targets - 1]).float()  # a token is predicted one before it
+    hidden = hidden_states(
+        model, batch.ids, batch.is_real, layout, targets - 1
+    )  # one before, it is predicted
+    logits = model.get_output_embeddings()(hidden).float()
     return logits if temperature == 1.0 else logits / temperature
 
 

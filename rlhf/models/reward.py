@@ -67,16 +67,24 @@ def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float
     return RewardModel(prepare(model), directories.load_tokenizer(directory))
 
 
-def token_scores(model: Any, ids: Tensor, is_real: Tensor) -> Tensor:
-    """The head's output at every token, without the bias; 0 on padding. ids, is_real: [B, T]. Returns [B, T] float32."""
+def token_scores(model: Any, ids: Tensor, is_real: Tensor, asked: Tensor) -> Tensor:
+    """[B, T] float32: the head's output, without the bias, at the tokens that are asked for; 0 elsewhere.
+
+    ids: [B, T]; is_real, asked: [B, T] bool, asked only of real tokens.
+    """
     layout = layout_of(is_real)
-    return unpack(model.score(hidden_states(model, ids, is_real, layout))[:, 0].float(), layout)
+    at = asked.flatten()[layout.places].nonzero()[:, 0]
+    return unpack(model.score(hidden_states(model, ids, is_real, layout, at))[:, 0].float(), layout, at)
 
 
-def last_real(values: Tensor, is_real: Tensor) -> Tensor:
-    """Each row's value at its last real token, wherever padding lies. [B, T], [B, T] bool -> [B]."""
-    order = torch.arange(is_real.shape[1], device=is_real.device)
-    return values.gather(1, (order * is_real).amax(dim=1, keepdim=True))[:, 0]
+def row_scores(model: Any, ids: Tensor, is_real: Tensor) -> Tensor:
+    """[B] float32: the head's output at each row's last real token, wherever padding lies, without the bias.
+
+    0 for a row without tokens. ids, is_real: [B, T].
+    """
+    order = torch.arange(1, is_real.shape[1] + 1, device=is_real.device) * is_real
+    is_last = is_real & (order == order.amax(dim=1, keepdim=True))
+    return token_scores(model, ids, is_real, is_last).sum(1)
 
 
 @torch.no_grad()
@@ -95,7 +103,7 @@ def score_rows(
             rm.tokenizer.pad_token_id,
             rm.model.device,
         )
-        rewards = last_real(token_scores(rm.model, batch.ids, batch.is_real), batch.is_real) + rm.bias
+        rewards = row_scores(rm.model, batch.ids, batch.is_real) + rm.bias
         for i, reward in zip(group, rewards.tolist(), strict=True):
             found[i] = reward
     return found

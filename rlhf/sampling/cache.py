@@ -36,8 +36,9 @@ class Slots:
                 slots[layout.places // layout.width] * self.columns + layout.positions[0],
                 None,
             )
-        hidden = hidden_states(self.model, batch.ids, batch.is_real, layout, self.cache)
-        return self.model.get_output_embeddings()(hidden[batch.is_real.sum(1).cumsum(0) - 1])
+        ends = batch.is_real.sum(1).cumsum(0) - 1
+        hidden = hidden_states(self.model, batch.ids, batch.is_real, layout, ends, self.cache)
+        return self.model.get_output_embeddings()(hidden)
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """A token [B] more for the first B slots, at its position [B] in the row. Returns the logits after it [B, V]."""

@@ -48,7 +48,7 @@ class Scorer(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor, is_real: Tensor) -> Tensor:
-        return reward.last_real(reward.token_scores(self.model, ids, is_real), is_real)
+        return reward.row_scores(self.model, ids, is_real)
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rlhf import distributed
 from rlhf.models import reward
@@ -115,9 +116,8 @@ def response_values(value: Any, batch: Batch) -> Tensor:
 
 def values_before(value: Any, batch: Batch) -> Tensor:
     """The value head read one token earlier than each response token. [B, T], 0 outside the response."""
-    scores = reward.token_scores(value, batch.ids, batch.is_real)
-    shifted = torch.cat([torch.zeros_like(scores[:, :1]), scores[:, :-1]], dim=1)
-    return shifted.masked_fill(~batch.is_response, 0.0)
+    before = functional.pad(batch.is_response[:, 1:], (0, 1))
+    return functional.pad(reward.token_scores(value, batch.ids, batch.is_real, before)[:, :-1], (1, 0))
 
 
 def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:

@@ -90,7 +90,7 @@ def test_the_value_model_starts_as_the_reward_model(world, one_iteration):
         ids = encode_prompt(rm.tokenizer, prompts[episode["prompt"].split("\n")[1]])
         row = torch.tensor([ids])
         with torch.no_grad():
-            expected = reward.token_scores(rm.model, row, torch.ones_like(row, dtype=torch.bool))[0, -1]
+            expected = reward.row_scores(rm.model, row, torch.ones_like(row, dtype=torch.bool))[0]
         assert episode["value"] == pytest.approx(float(expected), abs=1e-4)
 
 

@@ -88,7 +88,7 @@ def test_packed_rows_give_the_hidden_states_of_padded_ones(model):
         for name in ("packed", "sdpa"):
             model.set_attn_implementation(name)
             assert is_packing(model) == (name == "packed")
-            hidden = hidden_states(model, ids, is_real, layout)
+            hidden = hidden_states(model, ids, is_real, layout, torch.arange(len(layout.places)))
             model.zero_grad()
             hidden.square().sum().backward()
             gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -153,7 +153,7 @@ def test_the_reward_is_read_at_the_last_real_token(model, words, tmp_path, side)
             )
         )
     with torch.no_grad():
-        found = reward.last_real(reward.token_scores(rm.model, batch.ids, batch.is_real), batch.is_real)
+        found = reward.row_scores(rm.model, batch.ids, batch.is_real)
     assert found.tolist() == pytest.approx(alone, abs=1e-5)
 
 
