@@ -3,8 +3,9 @@
     python -m benchmarks.data [--quick] [--rows 100000] [--large] --json
 
 Each side works in a process and an environment of its own (.venv-datasketch, .venv-datatrove, made when they are
-missing), with one thread, and they take turns; CPU seconds count. The whole curation is wall time on --workers
-processes. Near copies are measured against what was planted (rlhf/data/planted/copies.py).
+missing), with one thread, and they take turns after a run each that is not counted; CPU seconds count. A turn of ours,
+which takes a thirtieth of a peer's time, is the median of five runs, a peer's is one run. The whole curation is wall
+time on --workers processes. Near copies are measured against what was planted (rlhf/data/planted/copies.py).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rlhf.data.planted.copies import Corpus
 from rlhf.records import write_jsonl
 
 PEERS = ("datasketch", "datatrove")
-OURS_A_TURN = 5  # two seconds beside a peer's minute: a turn of ours is the median of five
+OURS_A_TURN = 5
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def near_copies(path: Path, corpus: Corpus, options: argparse.Namespace) -> dict
         commands[peer] = [environment(peer), "-m", f"benchmarks.peers.{peer}_near", str(path)]
     running = {name: start(command) for name, command in commands.items()}
     seconds: dict[str, list[float]] = {name: [] for name in running}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {name: ask(process) for name, process in running.items()}
     for _ in range(options.turns):
         for name, process in running.items():
             spent = []
@@ -155,7 +156,7 @@ def work(path: str) -> None:
     import numpy as np
 
     from rlhf.data import dedup, fingerprints, near
-    from rlhf.data.curation import PAIRS
+    from rlhf.data.curation import PAIRS_A_PIECE
 
     with open(path, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -167,8 +168,8 @@ def work(path: str) -> None:
 
     def verify(pairs: np.ndarray) -> np.ndarray:
         found = [np.empty(0, bool)]
-        for start in range(0, len(pairs), PAIRS):
-            these, places = np.unique(pairs[start : start + PAIRS], return_inverse=True)
+        for start in range(0, len(pairs), PAIRS_A_PIECE):
+            these, places = np.unique(pairs[start : start + PAIRS_A_PIECE], return_inverse=True)
             found.append(near.are_copies(records([rows[row] for row in these]), places.reshape(-1, 2), limit))
         return np.concatenate(found)
 

@@ -28,7 +28,7 @@ from rlhf.params import DataParams
 
 Record = dict[str, Any]
 Kind = Literal["prompts", "demonstrations", "pretraining"]
-PAIRS = 2_000  # candidates of near copies in a piece of work
+PAIRS_A_PIECE = 2_000  # candidates of near copies; ten times as many where the data is one partition
 
 
 class Sieve(NamedTuple):
@@ -140,8 +140,10 @@ class Curation:
         """[pairs] bool, True for near copies. pairs: [pairs, 2] places in the order of age."""
 
         def pieces() -> Iterator[tuple[bytes, np.ndarray]]:
-            for start in range(0, len(pairs), PAIRS):
-                places, these = np.unique(pairs[start : start + PAIRS], return_inverse=True)
+            is_small = len(self.table) <= self.params.partition_rows  # and pays for no processes
+            size = PAIRS_A_PIECE * (10 if is_small else 1)
+            for start in range(0, len(pairs), size):
+                places, these = np.unique(pairs[start : start + size], return_inverse=True)
                 lines = b"".join(self.table.store.lines(self.rows[places].tolist()))
                 yield lines, these.reshape(-1, 2)
 

@@ -90,7 +90,10 @@ def fixed(folded: str) -> bytes:
 
 
 def _negating(found: bytes) -> int:
-    """How many of these words, with blanks around them, negate; most texts hold no part of one that does."""
+    """How many of these words, with blanks around them, negate; most texts hold no part of one that does.
+
+    One of these parts stands in each word of _NEGATIONS.
+    """
     if b" no" in found or b" ne" in found or b"nt " in found or b" without " in found or b" cannot " in found:
         return sum(map(_NEGATIONS.__contains__, found.decode().split()))
     return 0

@@ -30,6 +30,7 @@ ASTRAY_BY_BITS, ASTRAY = (
     0.15,
 )  # under the limit an estimate may lie: 4 standard errors, 2 in texts of 12 runs
 PAIRS = 2_000_000  # candidates that are held at a time
+_AT_ONCE = 4_000  # pairs whose values a core's cache holds
 _32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
 _FACTORS = [np.uint64(int(fingerprint(f"{at}"), 16) | 1) for at in range(A_BAND)]
 
@@ -89,7 +90,7 @@ class Sketches:
         packed = packed[np.diff(packed, prepend=np.uint64(0)) != 0]
         distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
         distinct = distinct[self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]]
-        parts = np.array_split(distinct, len(distinct) // 4_000 + 1)  # a core's cache holds their values
+        parts = np.array_split(distinct, len(distinct) // _AT_ONCE + 1)
         equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
         return distinct[np.concatenate(equal) >= limit - ASTRAY]
 

@@ -96,7 +96,8 @@ class NearTexts:
     def _keys(self, rarest_first: list[str]) -> dict[str, dict[str, list[int]]]:
         """Texts by two of their three rarest words, so that one may be lost; crowded keys are dropped.
 
-        In a text of one or two words of content each leads to it by itself. Every word that is asked for is a key.
+        In a text of one or two words of content each leads to it by itself. Both words of a pair are keys of the outer
+        dict, so that its keys are all the words that lead anywhere.
         """
         rank = {word: at for at, word in enumerate(rarest_first)}
         keys: list[tuple[int, int, int]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,9 +20,8 @@ class Piece(NamedTuple):
 
     lines: bytes  # as JSON
     hidden: np.ndarray  # [rows] bool: whose personal data is replaced by its kinds
-    use_cases: (
-        np.ndarray | None
-    )  # [rows] as classified, places in contract.USE_CASES; None where they are no prompts
+    #: [rows] as classified, places in contract.USE_CASES; None where they are no prompts
+    use_cases: np.ndarray | None
 
 
 def of_piece(_: None, piece: Piece) -> tuple[bytes, Summary]:
@@ -30,16 +30,17 @@ def of_piece(_: None, piece: Piece) -> tuple[bytes, Summary]:
     return b"".join(encode(external(record)) + b"\n" for record in records(piece, summary)), summary
 
 
-def records(piece: Piece, summary: Summary) -> list[Record]:
+def records(piece: Piece, summary: Summary) -> Iterator[Record]:
     """The records as they are written; counted in `summary`."""
     decode = msgspec.json.Decoder(Record).decode
-    found = [decode(line) for line in piece.lines.splitlines()]
-    for row in np.flatnonzero(piece.hidden).tolist():
-        found[row] = verdicts.redacted(found[row])
-    cases = [None] * len(found) if piece.use_cases is None else piece.use_cases.tolist()
-    for record, case in zip(found, cases, strict=True):
+    hidden = piece.hidden.tolist()
+    cases = [None] * len(hidden) if piece.use_cases is None else piece.use_cases.tolist()
+    for line, is_hidden, case in zip(piece.lines.splitlines(), hidden, cases, strict=True):
+        record = decode(line)
+        if is_hidden:
+            record = verdicts.redacted(record)
         summary.add(record, None if case is None else record["use_case"] or USE_CASES[case])
-    return found
+        yield record
 
 
 def external(record: Record) -> Record:

@@ -17,7 +17,7 @@ from rlhf.data.set_lines import Piece
 
 Record = dict[str, Any]
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-_CHUNK = 20_000  # rows that are Python objects at a time
+_CHUNK = 20_000  # rows of a Parquet file that are Python objects at a time
 
 
 def write_jsonl(path: Path, work: Curation, side: str) -> Summary:
@@ -36,7 +36,8 @@ def write_parquet(path: Path, work: Curation, rows: np.ndarray, *, training: boo
     """Rows as Parquet. training: personal data is redacted where data.pii says so."""
     summary = _summary(work, rows)
     frames = [
-        _frame(set_lines.records(piece, summary)) for piece in _pieces(work, rows, _CHUNK, redact=training)
+        _frame(list(set_lines.records(piece, summary)))
+        for piece in _pieces(work, rows, _CHUNK, redact=training)
     ]
     aside = path.with_name(f".{path.name}.tmp")
     pl.concat(frames, rechunk=True).write_parquet(aside, compression="zstd", statistics=False)

@@ -1,6 +1,6 @@
 """Personal data in text: `find` gives kinds and spans, `redact` puts "[EMAIL]" and the like in their place.
 
-Compiled patterns find candidates, validators and the words around them decide, a file a subject (pii_*.py). Both
+Compiled patterns find candidates, validators and the words around them decide, a file a subject. Both
 functions are stateless, and nothing of what they see is logged.
 """
 
@@ -61,7 +61,7 @@ def _all(seen: Seen) -> Iterator[tuple[int, Span]]:
         yield from ((6, span) for span in phones(seen))
     if numbers or (digits >= 4 and _PAN_LIKE.search(text)):
         yield from ((4, span) for span in ids(seen))
-    if "pas" in seen.lower or not text.isascii():  # stands in each word for it
+    if "pas" in seen.lower or not text.isascii():  # in each ASCII word for one
         yield from ((3, span) for span in passports(seen))
     if (len(seen.runs) > 2 and _DOTTED.search(text)) or text.count(":") > 1:
         yield from ((5, span) for span in ips(seen))

@@ -186,3 +186,9 @@ def test_what_stands_is_told_and_never_changes(texts, cut, random):
 @given(st.text())
 def test_folding_twice_is_folding_once(text):
     assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize("word", sorted(fingerprints._NEGATIONS))
+def test_each_negating_word_counts(word):
+    assert fingerprints.fixed(f"it is {word} so") != fingerprints.fixed("it is so")
+    assert fingerprints.fixed(f"{word} é") != fingerprints.fixed("é")

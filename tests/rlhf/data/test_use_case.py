@@ -70,3 +70,28 @@ def test_what_a_pattern_matches_opens_its_gate(pattern, gate):
         assert any(use_case._opened(word) & gate for word in text.lower().split())
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("request_", "words", "case"),
+    [
+        (
+            "find all the names in the {}",
+            "text passage article paragraph sentence e-mail document following note list table review transcript",
+            "extraction",
+        ),
+        (
+            "{} me a thing for the shop",
+            "create compose draft generate produce design build code script",
+            "generation",
+        ),
+        (
+            "the bridge over the river was closed on monday because of the flood. based on the {} it reopened when",
+            "text passage article paragraph context following information story document table excerpt facts notes",
+            "closed_qa",
+        ),
+    ],
+)
+def test_each_word_that_a_pattern_names_counts(request_, words, case):
+    for word in words.split():
+        assert use_case.classify(request_.format(word)) == case, word
