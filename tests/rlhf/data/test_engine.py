@@ -71,6 +71,35 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         time.sleep(0.1)
 
 
+def test_a_script_without_a_guard_can_curate_on_processes(tmp_path):
+    """What processes start with is not the script: it would curate again in each of them."""
+    rows = [
+        {"id": f"{n}", "user_id": f"u{n % 40}", "text": f"How deep is lake number {n} in spring?"}
+        for n in range(200)
+    ]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    (tmp_path / "script.py").write_text(
+        "from pathlib import Path\n"
+        "from rlhf.data.room import curate_files\n"
+        "from rlhf.params import DataParams\n"
+        "print('began')\n"
+        "found = curate_files([Path('in.jsonl')], Path('out'), DataParams(workers=2, partition_rows=50))\n"
+        "print(found.rows)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["began", "200"]
+
+
 def test_a_dask_cluster_gives_the_same_bytes(tmp_path):
     distributed = pytest.importorskip("distributed")
     rows = [
