@@ -4,8 +4,8 @@
 
 Each side works in a process and an environment of its own (.venv-datasketch, .venv-datatrove, made when they are
 missing), with one thread, and they take turns after a run each that is not counted; CPU seconds count. A turn of ours,
-which takes a thirtieth of a peer's time, is the median of five runs, a peer's is one run. The whole curation is wall
-time on --workers processes. Near copies are measured against what was planted (rlhf/data/planted/copies.py).
+seconds beside a peer's minute, is the median of five runs, a peer's is one run. The whole curation is wall time on
+--workers processes. Near copies are measured against what was planted (rlhf/data/planted/copies.py).
 """
 
 from __future__ import annotations

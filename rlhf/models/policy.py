@@ -36,9 +36,8 @@ def _response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
     """[response tokens, V] float32, in the order of the rows."""
     layout = layout_of(batch.is_real)
     targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
-    hidden = hidden_states(
-        model, batch.ids, batch.is_real, layout, targets - 1
-    )  # one before, it is predicted
+    before = targets - 1  # where a token is predicted
+    hidden = hidden_states(model, batch.ids, batch.is_real, layout, before)
     logits = model.get_output_embeddings()(hidden).float()
     return logits if temperature == 1.0 else logits / temperature
 

@@ -1,44 +1,24 @@
 import pytest
 import torch
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MixtralConfig,
-    MixtralForCausalLM,
-)
+from torch import nn
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from rlhf.models import packed
 from rlhf.models.last_layer import last_mlp
 
-SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-GPT2 = {
-    "n_positions": 64,
-    "n_embd": 32,
-    "n_layer": 2,
-    "n_head": 2,
-    "resid_pdrop": 0,
-    "embd_pdrop": 0,
-    "attn_pdrop": 0,
-}
-MODELS = {
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=50, **GPT2)),
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=50, **SHAPE)),
-    "neox": lambda: GPTNeoXForCausalLM(
-        GPTNeoXConfig(vocab_size=50, **SHAPE)
-    ),  # attention and MLP side by side
-}
 IS_REAL = torch.arange(9) < torch.tensor([3, 9, 5])[:, None]
 AT = torch.tensor([1, 2, 9, 10, 11, 16])  # of 17 tokens
 
 
-@pytest.fixture(params=MODELS)
-def model(request):
+@pytest.fixture(params=["gpt2", "llama", "neox"])  # in GPT-NeoX attention and MLP stand side by side
+def model(request, families):
+    """In float64, so that a wrong number is no rounding."""
     torch.manual_seed(0)
-    return packed.prepare(MODELS[request.param]()).eval()
+    made = packed.prepare(families[request.param]()).double().eval()
+    for module in made.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return made
 
 
 def outcome(model, at):
@@ -55,10 +35,10 @@ def outcome(model, at):
 def test_what_is_read_does_not_change_and_neither_do_gradients(model):
     found, of_found = outcome(model, AT)
     whole, of_whole = outcome(model, torch.arange(17))
-    torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found, whole, atol=1e-12, rtol=1e-9)
     assert of_found.keys() == of_whole.keys()
     for name, gradient in of_whole.items():
-        torch.testing.assert_close(of_found[name], gradient, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(of_found[name], gradient, atol=1e-12, rtol=1e-9)
 
 
 def test_the_last_mlp_sees_the_tokens_that_are_read_alone(model):
@@ -77,9 +57,13 @@ def test_layers_that_forget_their_activations_compute_the_same_gradients(model):
     model.train()
     _, found = outcome(model, AT)
     for name, gradient in right.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[name], gradient, atol=1e-12, rtol=1e-9)
 
 
 def test_a_mixture_of_experts_is_left_as_it_is():
-    config = MixtralConfig(vocab_size=50, **SHAPE, num_key_value_heads=2, num_local_experts=2)
-    assert last_mlp(MixtralForCausalLM(config).base_model) is None
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = MixtralForCausalLM(
+        MixtralConfig(vocab_size=50, **shape, num_key_value_heads=2, num_local_experts=2)
+    )
+    assert hasattr(model.base_model.layers[-1].mlp, "experts")
+    assert last_mlp(model.base_model) is None
