@@ -27,7 +27,7 @@ from typing import Any
 from rlhf.params import DataParams
 
 Work = Callable[[Any, Any], Any]
-_LOADED_FIRST = ["rlhf.data.near", "rlhf.data.set_lines", "scipy.sparse"]  # and what these import
+_LOADED_FIRST = ["rlhf.data.near", "rlhf.data.set_lines"]  # and what these import
 _LARGE = 1_000_000  # bytes: some thousand prompts
 
 

@@ -42,6 +42,7 @@ no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt 
 havent hadnt mustnt neednt
 """
 _NEGATIONS = frozenset(_NEGATING_WORDS.split())
+_NEGATIONS_IN_ASCII = frozenset(_NEGATING_WORDS.encode().split())
 
 
 class Compared(NamedTuple):
@@ -85,18 +86,10 @@ def fixed(folded: str) -> bytes:
     if not folded.isascii():
         numbers = " ".join(sorted(_NUMBER.findall(folded)))
         return f"{numbers} {sum(map(_NEGATIONS.__contains__, words(folded)))}".encode()
-    digits = b" ".join(sorted(folded.encode().translate(_DIGITS).split()))
-    return b"%b %d" % (digits, _negating(b" %b " % spaced(folded)))
-
-
-def _negating(found: bytes) -> int:
-    """How many of these words, with blanks around them, negate; most texts hold no part of one that does.
-
-    One of these parts stands in each word of _NEGATIONS.
-    """
-    if b" no" in found or b" ne" in found or b"nt " in found or b" without " in found or b" cannot " in found:
-        return sum(map(_NEGATIONS.__contains__, found.decode().split()))
-    return 0
+    digits, found = folded.encode().translate(_DIGITS).split(), spaced(folded).split()
+    if not digits and _NEGATIONS_IN_ASCII.isdisjoint(found):
+        return b" 0"
+    return b"%b %d" % (b" ".join(sorted(digits)), sum(map(_NEGATIONS_IN_ASCII.__contains__, found)))
 
 
 def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:

@@ -31,8 +31,8 @@ ASTRAY_BY_BITS, ASTRAY = (
 )  # under the limit an estimate may lie: 4 standard errors, 2 in texts of 12 runs
 PAIRS = 2_000_000  # candidates that are held at a time
 _AT_ONCE = 4_000  # pairs whose values a core's cache holds
-_32, _LOW, _HIGH = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 2**32)
-_FACTORS = [np.uint64(int(fingerprint(f"{at}"), 16) | 1) for at in range(A_BAND)]
+_32, _64, _LOW = np.uint64(32), np.uint64(64), np.uint64(2**32 - 1)
+_FACTORS = [np.uint32(int(fingerprint(f"{at}")[:8], 16) | 1) for at in range(A_BAND)]
 
 
 class Sketches:
@@ -52,14 +52,14 @@ class Sketches:
     def buckets(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(keys in order, places in `rows`, ascending in each key) of every band."""
         pairs = np.ascontiguousarray(self.minima[rows].view(np.uint32).T)
-        fixed = self.fixed[rows]
+        fixed = self.fixed[rows].astype(np.uint32)
         places = np.arange(len(rows), dtype=np.uint64)
         for chosen in _bands():
             key = fixed.copy()
             with np.errstate(over="ignore"):
                 for factor, pair in zip(_FACTORS, chosen, strict=True):
-                    key += pairs[pair] * factor  # multilinear hashing: the high bits are the good ones
-            packed = key & _HIGH | places
+                    key += pairs[pair] * factor
+            packed = key.astype(np.uint64) << _32 | places
             packed.sort()
             yield packed >> _32, (packed & _LOW).astype(np.int64)
 
@@ -201,17 +201,27 @@ def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np
 
 def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     """[pairs] exact Jaccard indices of the texts' sets of runs of 5 characters."""
-    from scipy.sparse import csr_array  # here: the process that deals out the work need not wait for it
-
     flat, offsets = fingerprints.shingles(folded)
-    columns = (flat >> np.uint64(1)).astype(np.int64)
-    counts = np.ones(len(columns), np.int32)
-    sets = csr_array((counts, columns, offsets), shape=(len(folded), 2**63 - 1))
-    sets.sum_duplicates()
-    sets.data[:] = 1
-    sizes = np.diff(sets.indptr)
-    both = sets[pairs[:, 0]].multiply(sets[pairs[:, 1]]).sum(1)
-    return both / (sizes[pairs[:, 0]] + sizes[pairs[:, 1]] - both)
+    taken = np.uint64(max(len(folded), len(pairs)).bit_length())  # of 64 bits, those that say whose a run is
+    runs = _keyed(np.diff(offsets), flat >> taken, taken)
+    runs = runs[np.diff(runs, prepend=~runs[:1]) != 0]
+    sizes = np.bincount((runs >> (_64 - taken)).astype(np.int64), minlength=len(folded))
+    first = np.cumsum(sizes) - sizes
+    lengths = sizes[pairs].ravel()
+    ends = np.cumsum(lengths)
+    places = np.repeat(first[pairs].ravel() - ends + lengths, lengths) + np.arange(ends[-1])
+    both = _keyed(sizes[pairs].sum(1), runs[places] << taken >> taken, taken)
+    twice = both[1:][both[1:] == both[:-1]] >> (_64 - taken)
+    shared = np.bincount(twice.astype(np.int64), minlength=len(pairs))
+    return shared / (sizes[pairs].sum(1) - shared)
+
+
+def _keyed(lengths: np.ndarray, runs: np.ndarray, taken: np.uint64) -> np.ndarray:
+    """Sorted: each run with the number of its owner in its upper bits, which are `taken`; owners have `lengths` runs."""
+    owners = np.arange(len(lengths), dtype=np.uint64) << (_64 - taken)
+    keyed = np.repeat(owners, lengths) | runs
+    keyed.sort()
+    return keyed
 
 
 _CAPITAL = re.compile(r"\b(?:\w+['’])?[^\W\d_a-z][\w'’]*[+#]*")  # Paris, d'Orsay, C++
@@ -237,15 +247,18 @@ def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compar
     if not (_has_other(only_a, only_b) and _has_other(only_b, only_a)):
         return False
     if min(len(words_a), len(words_b)) < SHORT or IDEOGRAPH.search(folded_a.counted):
-        telling_a, telling_b = only_a - _LITTLE, only_b - _LITTLE
-    else:
-        telling_a, telling_b = _names_among(only_a, _said(a)), _names_among(only_b, _said(b))
-    return _has_other(telling_a, only_b) and _has_other(telling_b, only_a)
+        return _has_other(only_a - _LITTLE, only_b) and _has_other(only_b - _LITTLE, only_a)
+    return _has_other(_names_among(only_a, _said(a)), only_b) and _has_other(
+        _names_among(only_b, _said(b)), only_a
+    )
 
 
 def _names_among(these: set[str], text: str) -> set[str]:
+    capitals = [match for match in _CAPITAL.finditer(text) if not these.isdisjoint(words(match[0]))]
+    if not capitals:
+        return set()
     openings = {match.start(1) for match in _SENTENCE.finditer(text)}
-    inside = (match[0] for match in _CAPITAL.finditer(text) if match.start() not in openings)
+    inside = (match[0] for match in capitals if match.start() not in openings)
     return these.intersection(
         [word for name in inside if any(map(str.isupper, name)) for word in words(name)]
     )
