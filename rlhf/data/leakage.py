@@ -208,8 +208,9 @@ def _anchored(
 
 
 def _anchors_of(found: list[str], shares: Counter[str]) -> list[tuple[str, ...]]:
-    each = [shares[word] for word in found]
-    least = list(map(min, each, each[1:], each[2:], each[3:]))
+    each = list(map(shares.__getitem__, found))
+    two = list(map(min, each, each[1:]))
+    least = list(map(min, two, two[2:]))  # of each run of 4
     if len(found) < RUN:
         places = [least.index(min(least))]
     else:

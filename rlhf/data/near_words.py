@@ -51,15 +51,17 @@ class NearTexts:
             for word, count in shares.items()
         }
         self._unknown_weight = unknown
-        self._wholes = {at: fsum(map(self._weights.__getitem__, found)) for at, found in self._sets.items()}
-        self._leads = self._keys(sorted(shares.keys() - LIGHT, key=lambda word: (shares[word], word)))
+        self._leads = self._keys(sorted(sorted(self._known - LIGHT), key=shares.__getitem__))
+        self._leading = frozenset(self._leads)
         self._slips: dict[str, list[str]] = {}
-        for word in sorted(shares):
-            for slip in set(without_a_letter(word)) if len(word) > 2 and word.isalpha() else ():
+        for word in shares:
+            for slip in set(without_a_letter(word)) if len(word) > 3 and word.isalpha() else ():
                 self._slips.setdefault(slip, []).append(word)
-        together = {pair for at in self._sets for pair in pairwise(texts[at])}
-        joined = ((first + second, (first, second)) for first, second in sorted(together))
-        self._together = {word: pair for word, pair in joined if word not in shares}
+        self._together: dict[str, tuple[str, str]] = {}
+        for pair in {pair for at in self._sets for pair in pairwise(texts[at])}:
+            joined = pair[0] + pair[1]
+            if joined not in shares and pair > self._together.get(joined, ("", "")):
+                self._together[joined] = pair
         self._may_be: dict[str, tuple[str, ...]] = {}
 
     def match(self, found: list[str]) -> int | None:
@@ -78,12 +80,13 @@ class NearTexts:
             if strange > max(1, len(found) // 5):
                 return None
             meant = read.union(*meanings, *across)
-        told = self._leads.keys() & meant
+        told = self._leading & meant
         candidates: set[int] = set()
         for word in told:
-            followers = self._leads[word]
-            for other in followers.keys() & told:
-                candidates.update(followers[other])
+            if followers := self._leads[word]:
+                for other in told:
+                    if other in followers:
+                        candidates.update(followers[other])
         longest = len(read) - 3
         likely = [
             at
@@ -146,7 +149,7 @@ class NearTexts:
             return False
         if any(any(map(str.isdigit, word)) for word in missing | more):
             return False
-        whole = self._wholes[at]
+        whole = fsum(map(self._weight, text))
         self._forgive(missing, more, found, text, _SLIP_OF_A_WORD * whole)
         lost, added = missing - LIGHT, more - LIGHT
         if (lost and content < _SHORT) or len(added) > (content >= 4) * max(1, content // 5):

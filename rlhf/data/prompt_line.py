@@ -6,7 +6,8 @@ wrong with it. The two agree: a test compares them.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, time, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -83,10 +84,21 @@ def _is_plain(text: str) -> bool:
 
 def _is_plain_moment(moment: str) -> bool:
     """Whether it is a time of the form that the records keep, YYYY-MM-DDThh:mm:ssZ, after 2000 and past."""
-    if len(moment) != 20 or moment[4::3] != "--T::Z" or not moment[:4] >= "2000":
+    if len(moment) != 20 or moment[4::3] != "--T::Z" or not _is_past_day(moment[:10]):
         return False
     try:
-        when = datetime.fromisoformat(moment[:19])
+        time.fromisoformat(moment[11:19])
     except ValueError:
         return False
-    return when < datetime.now() - timedelta(days=1)  # a day's margin: offsets do not matter
+    return True
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_past_day(day: str) -> bool:
+    """Whether it is a day, YYYY-MM-DD, after 2000 and two days ago or more: a margin, so that offsets do not matter."""
+    if not day >= "2000":
+        return False
+    try:
+        return date.fromisoformat(day) < date.today() - timedelta(days=1)
+    except ValueError:
+        return False

@@ -39,13 +39,14 @@ class Table:
     def fill(self, records: Iterable[Record], partition_rows: int) -> Iterator[tuple[int, int]]:
         """Take in the records; (first row, last row + 1) of each partition once it is there."""
         encode = msgspec.json.Encoder().encode
+        spoken: list[str] = []  # fields of the kind
         names: list[tuple[str, str | None, str | None]] = []
         frames: list[pl.DataFrame] = []
         start = 0
         for record in records:
             self.store.append(encode(record))
-            said = {key: value for key, value in record.items() if key not in _IDENTITY}
-            self._content += xxhash.xxh3_128_digest(encode(said))
+            spoken = spoken or [key for key in record if key not in _IDENTITY]
+            self._content += xxhash.xxh3_128_digest(encode({key: record[key] for key in spoken}))
             time = record.get("created_at")
             names.append((record["id"], record.get("user_id"), time.removesuffix("Z") if time else None))
             if len(names) == CHUNK:

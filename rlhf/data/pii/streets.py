@@ -146,7 +146,10 @@ _FRENCH_WORDS = words_of(
     "passage faubourg sentier esplanade promenade ruelle "
     "voie montée traverse résidence cité villa rang"
 )
-_SIGNS = ("C/", "c/", "Av.", "av.", "ul.", "al.", "os.", "pl.", "V.le", "C.so", "P.zza", "Cra", "Cl")
+_SIGNS = (
+    "C/", "c/", "Av.", "av.", "ul.", "al.", "os.", "pl.", "V.le", "C.so", "P.zza", "Cra ", "Cra.", "Cl ", "Cl.",
+)  # fmt: skip
+_SIGNED = words_of("c av ul al os pl v p cra cl")  # of which each sign has one
 _SAID_WORDS = words_of(
     "address adresse indirizzo dirección direccion adres live lives lived living reside resides "
     "stay staying located ship send deliver mail move moved parcel "
@@ -172,7 +175,7 @@ def foreign_addresses(seen: Seen) -> Iterator[Span]:
     posted = any(_may_be_post(text, start, end) for start, end in seen.runs[1:])
     if (
         not words.isdisjoint(_SURE_WORDS)
-        or holds(text, _SIGNS)
+        or (not words.isdisjoint(_SIGNED) and holds(text, _SIGNS))
         or ((addressed or posted) and not words.isdisjoint(_MAYBE_WORDS))
     ):
         for match in _TYPED.finditer(text):

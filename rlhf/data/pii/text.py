@@ -10,8 +10,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +23,28 @@ class Span:
     end: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Seen:
-    """text: folded; lower: its lower case, of the same length; gone: before which characters one was left out."""
+    """text: folded; lower: its lower case, of the same length; gone: before which characters one was left out.
+
+    runs: where the runs of digits begin and end.
+    """
 
     text: str
     lower: str
-    gone: list[int] = field(default_factory=list)
+    gone: list[int]
+    runs: list[tuple[int, int]]
+    _words: frozenset[str] | None = None
 
-    @cached_property
+    @property
     def words(self) -> frozenset[str]:
-        """The lower-case words of letters."""
-        if self.lower.isascii():
-            return frozenset(self.lower.encode().translate(_LETTERS).decode().split())
-        return frozenset(_WORD.findall(self.lower))
-
-    @cached_property
-    def runs(self) -> list[tuple[int, int]]:
-        """Where the runs of digits begin and end."""
-        return [match.span() for match in _RUN.finditer(self.text)]
+        """The lower-case words of letters. Kept by hand: functools.cached_property takes a lock, a third of the time."""
+        if self._words is None:
+            if self.lower.isascii():
+                self._words = frozenset(self.lower.encode().translate(_LETTERS).decode().split())
+            else:
+                self._words = frozenset(_WORD.findall(self.lower))
+        return self._words
 
     def span(self, kind: str, start: int, end: int) -> Span:
         """The span of text[start:end], counted in the text as it was given."""
@@ -80,6 +83,7 @@ def _folds() -> tuple[dict[int, str], re.Pattern[str]]:
 
 _WORD = re.compile(r"[^\W\d_]+")
 _LETTERS = bytes(at if chr(at).isalpha() else ord(" ") for at in range(256))  # for ASCII
+_NOT_DIGITS = bytes(at for at in range(256) if not chr(at).isdigit())  # for ASCII
 _RUN = re.compile(r"\d+")
 _NO_DIGIT = re.compile(r"\D+")
 
@@ -90,7 +94,9 @@ def look(text: str) -> Seen:
         table, unseen = _folds()
         gone = [match.start() - before for before, match in enumerate(unseen.finditer(text))]
         text = (unseen.sub("", text) if gone else text).translate(table)
-    return Seen(text, text.lower(), gone)
+    may_have_digits = not text.isascii() or text.encode().translate(None, _NOT_DIGITS)
+    runs = [match.span() for match in _RUN.finditer(text)] if may_have_digits else []
+    return Seen(text, text.lower(), gone, runs)
 
 
 def words_of(text: str) -> frozenset[str]:
