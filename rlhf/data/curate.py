@@ -72,7 +72,7 @@ def curate(
             shutil.rmtree(left)
         aside = tempfile.TemporaryDirectory(dir=out_dir, prefix=".work-", suffix=".part")
         folder = Path(stack.enter_context(aside))
-        engine = stack.enter_context(Engine(params))
+        engine = stack.enter_context(Engine(params, folder))
         works = {kind: Curation(kind, folder, params, engine, asked, cache=cache) for kind in KINDS}
         for work in works.values():
             stack.callback(work.close)

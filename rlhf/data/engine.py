@@ -68,11 +68,11 @@ def _workers(params: DataParams) -> int:
 class Engine:
     """`map` calls function(shared, piece) for each piece. Use it as a context manager."""
 
-    def __init__(self, params: DataParams) -> None:
-        self.params = params
+    def __init__(self, params: DataParams, folder: Path) -> None:
+        """folder: for what all pieces share, texts among it; whoever made the folder removes it, after a kill too."""
+        self.params, self.folder = params, folder
         self._executor: Executor | None = None
         self._client: Any = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Engine:
         return self
@@ -84,8 +84,6 @@ class Engine:
             self._client.close()
         elif self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
-        if self._folder is not None:
-            self._folder.cleanup()
 
     def map(self, function: Work, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
         """function(shared, piece) of every piece, in order; few pieces are in memory at a time.
@@ -130,9 +128,7 @@ class Engine:
         """What all pieces share, sent once: through a file to processes, scattered to a cluster."""
         if self._client is not None:
             return self._client.scatter(shared, broadcast=True, hash=False)
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="rlhf-curate-")
-        handle, name = tempfile.mkstemp(dir=self._folder.name)
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix="shared-")
         with os.fdopen(handle, "wb") as file:
             pickle.dump(shared, file, protocol=pickle.HIGHEST_PROTOCOL)
         return _Sent(name)

@@ -68,7 +68,7 @@ def curate_files(
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         aside = _aside(stack, out_dir)
-        engine = stack.enter_context(Engine(params))
+        engine = stack.enter_context(Engine(params, aside))
         work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE, alone=True)
         stack.callback(work.close)
         work.read(paths, rejects)

@@ -21,7 +21,7 @@ def fail(factor, number):
     raise ValueError(f"piece {number}")
 
 
-def test_answers_come_in_order_and_few_pieces_wait():
+def test_answers_come_in_order_and_few_pieces_wait(tmp_path):
     drawn = []
 
     def pieces():
@@ -29,7 +29,7 @@ def test_answers_come_in_order_and_few_pieces_wait():
             drawn.append(number)
             yield number
 
-    with Engine(DataParams(workers=2)) as engine:
+    with Engine(DataParams(workers=2), tmp_path) as engine:
         for answer in engine.map(times, 3, pieces()):
             assert answer % 3 == 0 and len(drawn) <= answer // 3 + 6
         assert list(engine.map(times, 5, range(20))) == [5 * number for number in range(20)]
@@ -37,9 +37,9 @@ def test_answers_come_in_order_and_few_pieces_wait():
             list(engine.map(fail, 1, range(4)))
 
 
-def test_one_piece_starts_no_process():
+def test_one_piece_starts_no_process(tmp_path):
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with Engine(DataParams(workers=4)) as engine:
+    with Engine(DataParams(workers=4), tmp_path) as engine:
         assert list(engine.map(times, 2, [7])) == [14]
         assert {child.pid for child in psutil.Process().children(recursive=True)} == before
 
@@ -47,10 +47,11 @@ def test_one_piece_starts_no_process():
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     program = (
         "import sys, time\n"
+        "from pathlib import Path\n"
         "from rlhf.data.engine import Engine\n"
         "from rlhf.params import DataParams\n"
         "if __name__ == '__main__':\n"
-        "    with Engine(DataParams(workers=2)) as engine:\n"
+        "    with Engine(DataParams(workers=2), Path(sys.argv[1])) as engine:\n"
         "        for _ in engine.map(pow, 2, range(8)): pass\n"
         "        print('up', flush=True)\n"
         "        time.sleep(60)\n"
@@ -58,7 +59,10 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     (tmp_path / "program.py").write_text(program)
     env = {**os.environ, "PYTHONPATH": os.getcwd()}
     process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, text=True, env=env
+        [sys.executable, str(tmp_path / "program.py"), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
     )
     assert process.stdout and process.stdout.readline() == "up\n"
     family = psutil.Process(process.pid).children(recursive=True)
@@ -120,7 +124,7 @@ def test_a_dask_cluster_gives_the_same_bytes(tmp_path):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
-def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch, tmp_path):
     distributed = pytest.importorskip("distributed")
 
     def refuse(*_, **__):
@@ -128,5 +132,8 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", refuse)
     params = DataParams(engine="dask", scheduler="tcp://127.0.0.1:9")
-    with Engine(params) as engine, pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127"):
+    with (
+        Engine(params, tmp_path) as engine,
+        pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127"),
+    ):
         list(engine.map(times, 1, [1, 2]))

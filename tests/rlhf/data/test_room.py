@@ -270,7 +270,7 @@ def test_a_sieve_may_count_without_naming(prompts, tmp_path):
         folder = tmp_path / str(named)
         folder.mkdir()
         sieve = Sieve("gone", "asked to go", lambda row: None if row["id"] in first else row, named)
-        with engine.Engine(PARAMS) as place:
+        with engine.Engine(PARAMS, folder) as place:
             work = Curation("prompts", folder, PARAMS, place, Asked(("en",), None))
             work.read([prompts], [], sieve)
             work.close()
