@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import msgspec
@@ -64,35 +64,40 @@ class Sketches:
             yield packed >> _32, (packed & _LOW).astype(np.int64)
 
     def likely(self, pairs: Iterable[np.ndarray], limit: float) -> Iterator[np.ndarray]:
-        """The distinct pairs whose estimated Jaccard index is not far under the limit, in pieces."""
+        """The pairs whose estimated Jaccard index is not far under the limit, once each, in pieces."""
         most = int(HASHES * (1 - limit + ASTRAY_BY_BITS) / 2)  # bits agree by accident half of the time
+        seen = np.empty(0, np.uint64)  # in earlier pieces: a pair stands in many bands
         found: list[np.ndarray] = []
-        held = 0
-        for pair in pairs:
-            earlier, later = pair[:, 0], pair[:, 1]
-            apart = np.zeros(len(pair), np.uint16)
-            for word in self.bits:
-                apart += np.bitwise_count(word[earlier] ^ word[later])
-            close = pair[apart <= most]
-            found.append(close)
-            held += len(close)
-            if held > PAIRS:
-                yield self._close(found, limit)
-                found, held = [], 0
-        if held:
-            yield self._close(found, limit)
+        for pair in chain(pairs, [None]):
+            if pair is not None:
+                earlier, later = pair[:, 0], pair[:, 1]
+                apart = np.zeros(len(pair), np.uint16)
+                for word in self.bits:
+                    apart += np.bitwise_count(word[earlier] ^ word[later])
+                close = pair[apart <= most].astype(np.uint64)
+                found.append(close[:, 0] << _32 | close[:, 1])
+            if found and (pair is None or sum(map(len, found)) > PAIRS):
+                fresh = _fresh(np.concatenate(found), seen)
+                found.clear()
+                seen = np.sort(np.concatenate([seen, fresh]))
+                yield self._close(np.stack([fresh >> _32, fresh & _LOW], 1).astype(np.int64), limit)
 
-    def _close(self, pairs: Sequence[np.ndarray], limit: float) -> np.ndarray:
-        """The distinct pairs of which enough values are equal, and what may not differ."""
-        every = np.concatenate(pairs).astype(np.uint64)
-        packed = every[:, 0] << _32 | every[:, 1]
-        packed.sort()  # np.unique hashes first: ten times as slow here
-        packed = packed[np.diff(packed, prepend=np.uint64(0)) != 0]
-        distinct = np.stack([packed >> _32, packed & _LOW], 1).astype(np.int64)
-        distinct = distinct[self.fixed[distinct[:, 0]] == self.fixed[distinct[:, 1]]]
-        parts = np.array_split(distinct, len(distinct) // _AT_ONCE + 1)
+    def _close(self, pairs: np.ndarray, limit: float) -> np.ndarray:
+        """The pairs of which enough values are equal, and what may not differ."""
+        pairs = pairs[self.fixed[pairs[:, 0]] == self.fixed[pairs[:, 1]]]
+        parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
         equal = [(self.minima[part[:, 0]] == self.minima[part[:, 1]]).mean(1) for part in parts]
-        return distinct[np.concatenate(equal) >= limit - ASTRAY]
+        return pairs[np.concatenate(equal) >= limit - ASTRAY]
+
+
+def _fresh(numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The numbers, in order and once each, that are not in `seen`, which is in order."""
+    numbers.sort()  # np.unique hashes first: ten times as slow here
+    numbers = numbers[np.diff(numbers, prepend=~numbers[:1]) != 0]
+    if not len(seen):
+        return numbers
+    at = np.minimum(np.searchsorted(seen, numbers), len(seen) - 1)
+    return numbers[seen[at] != numbers]
 
 
 def greedy(
