@@ -42,6 +42,11 @@ class NearTexts:
     ) -> None:
         """The words of each, as a list and as a set, and in how many of them each word stands."""
         self._sets = {at: sets[at] for at, text in texts.items() if len(text) <= _LONGEST}
+        self._sizes = [0] * (
+            max(self._sets, default=-1) + 1
+        )  # by place: in a list, because a set is far in memory
+        for at, found in self._sets.items():
+            self._sizes[at] = len(found)
         self._content = {at: found - LIGHT for at, found in self._sets.items()}
         self._known = frozenset(shares)
         unknown = log(len(texts) + 2) + 0.1
@@ -81,18 +86,15 @@ class NearTexts:
                 return None
             meant = read.union(*meanings, *across)
         told = self._leading & meant
+        sizes, least = self._sizes, 0.8 * (len(read) - 3)
         candidates: set[int] = set()
         for word in told:
             if followers := self._leads[word]:
                 for other in told:
                     if other in followers:
-                        candidates.update(followers[other])
-        longest = len(read) - 3
+                        candidates.update([at for at in followers[other] if sizes[at] >= least])
         likely = [
-            at
-            for at in candidates
-            if longest <= 1.25 * len(self._sets[at])
-            and len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
+            at for at in candidates if len(self._content[at] - meant) <= 1 + len(self._content[at]) // _SHORT
         ]
         return next((at for at in sorted(likely) if self._is_near(at, found, read)), None)
 
