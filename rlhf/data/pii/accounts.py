@@ -11,12 +11,12 @@ from rlhf.data.pii.id_checks import is_valid
 from rlhf.data.pii.text import Seen, Span, digits_of
 
 _CARD = re.compile(
-    r"(?<![\w.,/#+-])(?:"
+    r"(?<![\w./#+-])(?<!\d,)(?:"
     r"\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
     r"|\d{4}([ .-])\d{6}\2\d{4,5}"  # American Express, Diners Club
     r"|\d{12,19}"
     r"|\d{4}(?:[ -]?\d){10,15}"
-    r")(?![\w]|[.,-]\d)"
+    r")(?![\w]|[.-]\d|,\d\d?(?![\d/]))"  # after a comma: cents, or a column of their own
 )
 _ISSUERS = (  # first digits, lengths; ISO/IEC 7812 ranges as the issuers publish them
     (r"4", (13, 16, 19)),

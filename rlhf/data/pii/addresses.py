@@ -123,6 +123,13 @@ _MILITARY = re.compile(
     r"\b(?:(?:PSC|Unit|CMR) ?\d{1,5},? Box \d{1,5}|US(?:NS|S|CGC|NV) [\w' -]{2,40}?)[,\s]\s{0,2}[AFD]PO,? A[AEP] \d{5}(?:-\d{4})?\b"
 )
 
+_INDIAN = re.compile(  # flat, building, street, district, town, and a PIN code of six digits
+    r"(?<![\w-])(?:(?:flat|house|plot|door|shop|villa|office|unit|block|room|h|d)\b\.? ?(?:no\b\.?)?[:#]? ?|no\. ?)?"
+    r"(?=[\w/-]*\d)[A-Z]{0,2}-?\d{0,5}[\w/-]{0,8}, (?:[^\W_][\w'./ -]{1,40}, ){1,6}?"
+    r"[A-Z][a-z]+(?: [A-Z][a-z]+){0,2}\s?[-–,]?\s{0,2}$",
+    re.I,
+)
+
 _CONTEXT = re.compile(
     r"\b(?:address(?:es)?|liv(?:e|es|ed|ing)|resid(?:e|es|ed|ing|ence)|located|situated|ship(?:ped|"
     r"ping)?|deliver(?:y|ed)?|mail(?:ed)?|sen[dt]|"
@@ -179,7 +186,22 @@ def addresses(seen: Seen) -> Iterator[Span]:
         for match in pattern.finditer(text):
             tail = _TAIL.match(text, match.end())
             yield seen.span("address", match.start(), tail.end() if tail else match.end())
+    yield from _indian(seen)
     yield from foreign_addresses(seen)
+
+
+def _indian(seen: Seen) -> Iterator[Span]:
+    text = seen.text
+    for at, (start, end) in enumerate(seen.runs):
+        parted = (
+            end - start == 3
+            and text[end : end + 1] == " "
+            and (end + 1, end + 4) in seen.runs[at + 1 : at + 2]
+        )
+        if at and (end - start == 6 or parted) and text[start] in "12345678" and ", " in text[:start]:
+            match = _INDIAN.search(text, max(0, start - _REACH), start)
+            if match:
+                yield seen.span("address", match.start(), end + 4 * parted)
 
 
 def _posts(seen: Seen) -> Iterator[int]:

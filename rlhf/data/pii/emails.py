@@ -147,13 +147,18 @@ def _is_spelled(match: re.Match[str]) -> bool:
     local = match["local"].lower()
     if "" in labels or not _known(labels) or not re.search(r"[^\W\d_]", local) or labels[-1].isdigit():
         return False
-    if (_STOP & {labels[0], local} and " " in match[0]) or labels[0].isdigit() or _PLAIN.fullmatch(match[0]):
+    if (_STOP & {labels[0], local} and " " in match[0]) or _PLAIN.fullmatch(match[0]):
+        return False
+    if labels[0].isdigit() and labels[0] not in _NUMBERED:
         return False
     if labels[-1] in _WORDY and ({labels[0], local} & _SCENE or _PLACE_NAME.search(match["host"])):
         return False
     return (
         "@" not in match[0] or "@ " in match[0] or " @" not in match[0] or bool(re.search(r"[._\d]", local))
     )
+
+
+_NUMBERED = frozenset(("126", "139", "163", "188", "189"))  # domains of mail in China
 
 
 def _names_somebody(local: str) -> bool:

@@ -35,10 +35,20 @@ def ids(seen: Seen) -> Iterator[Span]:
 def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) -> str:
     """What the number of that form is; "": none, or it is called something else."""
     checks = forms[int(str(match.lastgroup)[1:])][1].split()
-    if not any(is_valid(name, match[0]) for name in checks) or labelled_otherwise(seen.lower, match.start()):
+    if len(set(match[0])) < 3 or not any(
+        is_valid(name, match[0]) for name in checks
+    ):  # 1011010011001 is binary
+        return ""
+    if checks[0] not in _OF_ONE_FORM and labelled_otherwise(seen.lower, match.start()):
         return ""
     return "ssn" if checks[0] == "us.ssn" else "national_id"
 
+
+_OF_ONE_FORM = (
+    "it.codicefiscale",
+    "mx.curp",
+    "br.cpf",
+)  # so long and so checked that no label tells otherwise
 
 # Forms that are nobody else's, and the checks of which one must hold
 _DIGITS = (
@@ -94,7 +104,7 @@ def _any_of(forms: tuple[tuple[str, str], ...], sooner: str) -> re.Pattern[str]:
     groups = "|".join(
         f"(?P<f{place}>(?:{form})(?![\\w]|[-/]\\w|\\.\\d))" for place, (form, _) in enumerate(forms)
     )
-    return re.compile(rf"{sooner}(?<![\w.,/#+-])(?:{groups})")
+    return re.compile(rf"{sooner}(?<![\w./#+-])(?<!\d,)(?:{groups})")
 
 
 _BY_DIGITS = _any_of(_DIGITS, "")
@@ -118,9 +128,8 @@ def _rule(words: str, number: str, checks: str, kind: str = "national_id") -> Na
     name = names(" ".join(spaced)).pattern if spaced else r"(?!)"
     pattern = re.compile("|".join((name, *unspaced)))
     hints = frozenset(re.split(r"[_.\d'-]", word)[0] for word in spaced)
-    return Named(
-        kind, pattern, re.compile(rf"(?<![\w.,-])(?:{number})(?![\w]|[.,-]\d)", re.I), checks, hints, unspaced
-    )
+    whole = re.compile(rf"(?<![\w.-])(?<!\d,)(?:{number})(?![\w]|[.-]\d|,\d{{1,3}}(?!\d))", re.I)
+    return Named(kind, pattern, whole, checks, hints, unspaced)
 
 
 _NINE = r"\d{3}[ .-]?\d{3}[ .-]?\d{3}"
@@ -141,7 +150,8 @@ NAMED = (
     _rule("medicare", r"\d{4} ?\d{5} ?\d(?: ?/ ?\d| ?\d)?", "au.medicare"),
     _rule("ird inland_revenue", r"\d{2,3}[ -]?\d{3}[ -]?\d{3}", "nz.ird"),
     _rule(
-        "steuer steuerid steueridentifikationsnummer steuernummer idnr steuer-id steuerliche tin tax_id tax_identification",
+        "steuer steuerid steueridentifikationsnummer steuernummer idnr steuer-id steuerliche tin tax_id tax_identification "
+        "german_tax",
         _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
         "de.idnr",
     ),
@@ -166,16 +176,16 @@ NAMED = (
     _rule("dni nif nie", r"\d{1,2}\.?\d{3}\.?\d{3}[ -]?[A-Z]|[XYZ][ .-]?\d{7}[ .-]?[A-Z]", "es.nif"),
     _rule("seguridad_social naf nss afiliación", r"\d\d[ /-]?\d{8}[ /-]?\d\d", "es.nss"),
     _rule(
-        "bsn burgerservicenummer burger sofinummer sofi-nummer",
+        "bsn burgerservicenummer burger sofinummer sofi-nummer citizen_service",
         r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}",
         "nl.bsn",
     ),
     _rule(
-        "codice_fiscale cf fiscale",
+        "codice_fiscale cf fiscale italian_tax",
         r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]",
         "it.codicefiscale",
     ),
-    _rule("pesel", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
+    _rule("pesel polish_national polish_id polish_identification", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
     _rule(
         "rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register",
         r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d",
@@ -188,7 +198,11 @@ NAMED = (
     ),
     _rule("cpr cpr-nummer cpr-nr cprnr", r"\d{6}[- ]?\d{4}", "dk.cpr"),
     _rule("henkilötunnus hetu sotu", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
-    _rule("fødselsnummer fodselsnummer personnummer fnr d-nummer", r"\d{6}[ .-]?\d{5}", "no.fodselsnummer"),
+    _rule(
+        "fødselsnummer fodselsnummer personnummer fnr d-nummer norwegian_national norwegian_id",
+        r"\d{6}[ .-]?\d{5}",
+        "no.fodselsnummer",
+    ),
     _rule("kennitala", r"\d{6}-?\d{4}", "is.kennitala"),
     _rule("ahv avs oasi ahv-nummer ahv-nr", r"756[. ]?\d{4}[. ]?\d{4}[. ]?\d\d", "ch.ssn"),
     _rule("nif contribuinte fiscal", _NINE, "pt.nif"),
@@ -199,14 +213,18 @@ NAMED = (
     _rule("rrn resident_registration 주민등록번호 주민번호", r"\d{6}[- ]?\d{7}", "kr.rrn kr.dated"),
     _rule("id identity idnr south_african sa_id", r"\d{6} ?\d{4} ?\d{3}|\d{13}", "za.idnr"),
     _rule("teudat zehut israeli תעודת ת.ז", r"\d{8,9}", "il.idnr"),
-    _rule("tckn kimlik t.c. tc", r"\d{11}", "tr.tckimlik"),
+    _rule(
+        "tckn kimlik t.c. tc turkish_id turkish_identity turkish_identification turkish_national",
+        r"\d{11}",
+        "tr.tckimlik",
+    ),
     _rule("amka αμκα", r"\d{11}", "gr.amka"),
-    _rule("egn егн", r"\d{10}", "bg.egn"),
-    _rule("oib", r"\d{11}", "hr.oib"),
-    _rule("cnp cod_numeric", r"\d{13}", "ro.cnp"),
+    _rule("egn егн bulgarian_personal bulgarian_national unified_civil", r"\d{10}", "bg.egn"),
+    _rule("oib personal_identification croatian_personal", r"\d{11}", "hr.oib"),
+    _rule("cnp cod_numeric personal_numeric", r"\d{13}", "ro.cnp"),
     _rule("asmens", r"\d{11}", "lt.asmens"),
     _rule("isikukood", r"\d{11}", "ee.ik"),
-    _rule("pps ppsn pps-number", r"\d{7} ?[A-Z]{1,2}", "ie.pps"),
+    _rule("pps ppsn pps-number public_service", r"\d{7} ?[A-Z]{1,2}", "ie.pps"),
     _rule("rodné rodne rč", r"\d{6} ?/? ?\d{3,4}", "cz.rc"),
     _rule("nik ktp", r"\d{16}", "id.nik"),
     _rule("cédula cedula ci", r"\d{9}-?\d|\d{3}-?\d{7}-?\d", "ec.ci do.cedula"),

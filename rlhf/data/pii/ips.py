@@ -18,14 +18,18 @@ _V4 = re.compile(
 )
 _IP_WORDS = re.compile(
     r"\b(?:ips?|ipv4|addr(?:ess(?:es)?)?|host(?:name|s)?|servers?|ping(?:ed|ing)?|dns|gateway|subnet|router|login|logged|"
-    r"clients?|connect(?:ed|ing|ion|ions)?|remote|from|traffic|whois|firewall|network|adresse|dirección|indirizzo)\b"
+    r"clients?|connect(?:ed|ing|ion|ions)?|remote|traffic|whois|firewall|network|adresse|dirección|indirizzo)\b"
 )
 _NOT_IP_WORDS = re.compile(
     r"\b(?:version|versions|ver|v|release[sd]?|build|firmware|driver|sdk|kernel|upgrad(?:e|ed|ing)|updat(?:e|ed|ing)|"
-    r"downgrad(?:e|ed|ing)|patch|bump(?:ed|s)?|section|chapter|clause|article|paragraph|figure|table|appendix|exercise|"
-    r"theorem|lemma|step|item|ec|rfc|oid|package|plugin|library|chrome|firefox|edge|safari|java|python|windows|android|"
-    r"ios|macos|linux|office|software|app|api|assembly|revision|rev|tag|changelog|migrat(?:e|ed|ing))\b|§"
+    r"downgrad(?:e|ed|ing)|patch|bump(?:ed|s)?|rfc|oid|assembly|revision|rev|tag|changelog|migrat(?:e|ed|ing))\b"
 )
+_NUMBERED = re.compile(  # what has such a number right behind it, or a small one somewhere behind it
+    r"(?:\b(?:sections?|chapters?|clauses?|articles?|paragraphs?|figures?|tables?|appendix|exercises?|theorems?|lemmas?|steps?|"
+    r"items?|ec|package|plugin|library|chrome|firefox|edge|safari|java|python|windows|android|ios|macos|linux|office|software|"
+    r"app|api)\b|§)"
+)
+_BIG = 30  # parts of chapters and of versions are smaller, most of them
 _AFTER = re.compile(r"\s{0,2}\(?(?:release|firmware|build|version|update|patch|driver|sdk|changelog)\b")
 _PRODUCT = re.compile(r"[A-Z]\w*/$")  # "Chrome/120.0.0.0"
 _HEADING = re.compile(r"(?:^|\n)[#\s]*$")
@@ -63,7 +67,12 @@ def _is_v4(match: re.Match[str], lower: str) -> bool:
         and re.match(r"\.?\s+[A-Z]", text[end : end + 8])
     ):
         return False
-    return last(_IP_WORDS, lower, start, _REACH) >= last(_NOT_IP_WORDS, lower, start, _REACH)
+    sentence = max(lower.rfind(end, max(0, start - _REACH), start) for end in (". ", "! ", "? ", "\n"))
+    reach = start - max(0, sentence, start - _REACH)
+    numbered = last(_NUMBERED, lower, start, reach)
+    if text[numbered:start].strip(" :#(") and max(map(int, match[0].split("."))) >= _BIG:
+        numbered = -1
+    return last(_IP_WORDS, lower, start, _REACH) >= max(numbered, last(_NOT_IP_WORDS, lower, start, reach))
 
 
 def _is_v6(written: str) -> bool:

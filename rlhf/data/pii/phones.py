@@ -17,7 +17,7 @@ _GAP = r"(?:\)[ .\-/]?| ?\(| ?[-/] ?| ?[.·] ?| )?+"
 _INTERNATIONAL = re.compile(
     rf"(?<![\w+])(?<!\d[.,:/-])[(\[]?(?:\+ ?|(?<!\d )(?:00 ?|011[ -]?))[(]?[1-9](?:{_GAP}\d)*+"
 )
-_NATIONAL = re.compile(rf"(?<![\w,$€£¥#+/@-])(?<!\d[.:])\(?\d(?:{_GAP}\d)*+")
+_NATIONAL = re.compile(rf"(?<![\w$€£¥#+/@-])(?<!\d[.,:])\(?\d(?:{_GAP}\d)*+")
 _EXTENSION = re.compile(
     r"[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.|wew\.?|доб\.?|;ext=|#)[ .:]{0,2}\d{1,6}(?!\w)"
 )
@@ -156,6 +156,8 @@ def _calling_code(digits: str) -> str:
 def _nationals(seen: Seen, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     """The number or numbers in a run of digits, blanks, brackets, dots, slashes and hyphens."""
     written, start = match[0], match.start()
+    if written[0] == "(" and written.count(")") < written.count("("):  # the bracket is the sentence's
+        written, start = written[1:], start + 1
     date = _DATE.match(written)
     if date:
         written, start = written[date.end() :], start + date.end()

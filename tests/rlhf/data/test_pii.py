@@ -12,6 +12,7 @@ from rlhf.data.pii import find, redact
 
 PERSONAL = {
     "email": (
+        "lin.wei[at]163.com", "anna at 163 dot com",
         "write to jane.doe@fernmail.org now", "max [at] kornpost [dot] de", "bob at gmail dot com please", "a(at)b.com",
         "jane AT x DOT com", "jane.doe＠fernmail.org", "name@domain . com please", "mailto:jane@fernmail.org?subject=hi",
         "用户@例子.中国", "иван@почта.рф", "संपर्क@डाटामेल.भारत", "o'brien@mail.ie", "jane [at] x [dot] co [dot] uk",
@@ -19,12 +20,14 @@ PERSONAL = {
         "jane&#64;fernmail.org", "jane.doe at gmail.com", "jane@fernmail.org.Next sentence", "ja\u200bne@fern\u00admail.org",
     ),
     "phone": (
+        "Jane,415-234-8899,NY", "Tom (415-234-8899) called", "our head office (020 7946 0123)", "my phone (087 388 4479) rang",
         "+44 20 7946 0123", "(617) 555-0134", "my number is 415-555-0199", "tel: 030 23125 123", "0044 20 7946 0958",
         "+49 (0)30 901820", "415.555.2671 x12", "tel:+14155552671", "call 555-0199", "01 42 68 53 00", "98765-43210",
         "8 (495) 123-45-67", "011 44 20 7946 0958", "+1\u00a0415\u2011555\u20112671", "１２３-４５６-７８９０ is my phone number",
         "\u202a+1 (415) 555-2671\u202c", "电话：13800138000", "Handy: 0171 1234567", "+971 50 123 4567", "07911 123456",
     ),
     "card": (
+        "name,card,cvv\nJane,4111111111111111,123",
         "4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005", "3782 822463 10005", "30569309025904",
         "3530111333300000", "5105105105105100 exp 12/27", "flat 5 4111 1111 1111 1111", "6759649826438453",
     ),
@@ -32,12 +35,17 @@ PERSONAL = {
         "DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819", "de89 3704 0044 0532 0130 00", "BE68-5390-0754-7034",
         "IT60 X054 2811 1010 0000 0123 456", "ES9121000418450200051332", "NO93 8601 1117 947",
     ),
-    "ssn": ("it is 123-45-6789", "my SSN is 123 45 6789", "SSN: 536221234", "536–22–1234"),
+    "ssn": (
+        "name,ssn,city\nAnna Berg,536-22-1234,Oslo",
+        "it is 123-45-6789", "my SSN is 123 45 6789", "SSN: 536221234", "536–22–1234",
+    ),
     "ip": (
+        "The Linux box 52.14.88.201 rebooted", "Our API at 84.12.33.7 is down", "Include a small table.\n\nBlock 60.197.228.152",
         "log in from 84.12.33.7.", "2001:db8:85a3::8a2e:370:7334", "http://84.12.33.7:8080/x", "[2001:db8::1]:443",
         "::ffff:84.12.33.7", "84.12.33.0/24", "fe80::1ff:fe23:4567:890a%eth0", "IP=84.12.33.7",
     ),
     "api_key": (
+        "AKIADCLUEIZHNZOREJOZ", "glpat-seqkSRPaSAygPQOjoVxS",
         "sk-abcdefghijklmnopqrstuvwx1234567890", "api_key = 8f14e45fceea167a5a36dedd4bea2543", "password=Hunter2!x",
         "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYzQ9LmN2pXk", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzQ9LmN2pXk",
         '"password": "correct-horse-9battery"', "postgres://admin:s3cr3t@db.host.com:5432/app", "DB_PASSWORD=p4ssw0rd99",
@@ -45,10 +53,12 @@ PERSONAL = {
         "Authorization: Bearer abc123def456ghi789jkl", "hf_abcdefghijKLMNOPQRSTUVWXyzABCDEFGH",
     ),
     "passport": (
+        "passport number CRJRY4WZY",
         "passport no. X1234567", "Reisepass C01X00T47", "533380006 is my passport number", "护照号码 E12345678",
         "L898902C36UTO7408122F1204159ZE184226B<<<<<10", "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<",
     ),
     "address": (
+        "Flat 466, Sai Krupa Apartments, Anna Salai, Mumbai 400050", "H.No. 4-56/2, Ameerpet, Hyderabad - 500016",
         "at 221B Baker Street, London NW1 6XE", "42 N. Oak Avenue Apt 5", "Hauptstraße 12, 10115 Berlin", "P.O. Box 1234",
         "10 Downing Street", "42 oak avenue apt 5, springfield, il 62704", "i live at 42 oak street", "Am Markt 5, 18055 Rostock",
         "12 rue de la Paix, 75002 Paris", "C/ Mayor, 12, 3º B, 28013 Madrid", "Via Roma 12, 00184 Roma", "100 Lake View Road",
@@ -56,12 +66,16 @@ PERSONAL = {
         "8140 Quick Port\nEast Karen, OH 12345", "350 5th Ave, Apt 12B, New York, NY 10118",
     ),
     "national_id": (
+        "her Italian tax code is RSSMRA85T10A562S", "name,cpf,city\nAna,529.982.247-25,Recife", "my Polish national ID 44051401359",
         "AB 12 34 56 C", "12345678Z", "RSSMRA85T10A562S", "529.982.247-25", "NHS number 943 476 5919", "X1234567L",
         "943 476 5919 is my NHS number", "1 85 05 78 006 084 91", "BSN 111222333", "PESEL 44051401359", "131052-308T",
         "756.9217.0769.85", "85.07.30-033.28", "Steuer-ID 65 929 970 489", "my number 1234 5678 9018", "S1234567D",
     ),
 }  # fmt: skip
 LOOK_ALIKES = (
+    "the binary 1011010011001",
+    "upgraded python from 3.10.4.2 to 3.11.0.1", "see sections 4.2.1.3 and 4.2.1.9", "in Windows 10.0.190.41",
+    "It sold 1,234,567,890,123 units", "passport photos for my SAMSUNG phone", "In 2010, Mumbai, Delhi and Pune had 400050",
     "version 10.2.1.4 is out", "user@example.com", "ISBN 978-3-16-148410-0", "order number 48213377", "1939-1945",
     "on 2024-05-17 at 10:30", "commit 3f2a9c1e5b7d8f60a1b2c3d4e5f60718293a4b5c", "1234567890123456", "127.0.0.1",
     "pi is 3.14159265358979", "It has 1,234,567,890 people", "EC 2.7.3.2", "In 1950, East St. Louis was the largest",
