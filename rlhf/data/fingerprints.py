@@ -14,7 +14,6 @@ import numpy as np
 import xxhash
 
 from rlhf.data.fold import fold, fold_messages
-from rlhf.data.words import spaced, words
 
 Record = dict[str, Any]
 SHINGLE = 5  # characters
@@ -37,12 +36,6 @@ _MULTIPLIERS = np.array(
 )
 _NUMBER = re.compile(r"\d+")
 _DIGITS = bytes(code if chr(code).isdigit() else ord(" ") for code in range(256))  # for ASCII
-_NEGATING_WORDS = """
-no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt werent cant wont wouldnt shouldnt couldnt hasnt
-havent hadnt mustnt neednt
-"""
-_NEGATIONS = frozenset(_NEGATING_WORDS.split())
-_NEGATIONS_IN_ASCII = frozenset(_NEGATING_WORDS.encode().split())
 
 
 class Compared(NamedTuple):
@@ -52,7 +45,7 @@ class Compared(NamedTuple):
     start: str  # two records of the same start are copies
     spoken: str  # of which near copies share most
     answer: str  # likewise; a demonstration's completion
-    counted: str  # whose numbers and negations near copies may not differ in
+    told: str  # in whose numbers, names and negations near copies may not differ
 
 
 def compared(record: Record, prefix_chars: int) -> Compared:
@@ -82,14 +75,10 @@ def compared(record: Record, prefix_chars: int) -> Compared:
 
 
 def fixed(folded: str) -> bytes:
-    """The numbers of a folded text, sorted, and how many of its words negate."""
+    """The numbers of a folded text, sorted."""
     if not folded.isascii():
-        numbers = " ".join(sorted(_NUMBER.findall(folded)))
-        return f"{numbers} {sum(map(_NEGATIONS.__contains__, words(folded)))}".encode()
-    digits, found = folded.encode().translate(_DIGITS).split(), spaced(folded).split()
-    if not digits and _NEGATIONS_IN_ASCII.isdisjoint(found):
-        return b" 0"
-    return b"%b %d" % (b" ".join(sorted(digits)), sum(map(_NEGATIONS_IN_ASCII.__contains__, found)))
+        return " ".join(sorted(_NUMBER.findall(folded))).encode()
+    return b" ".join(sorted(folded.encode().translate(_DIGITS).split()))
 
 
 def of_lines(prefix_chars: int, lines: bytes) -> np.ndarray:
@@ -107,7 +96,7 @@ def of_texts(texts: Sequence[Compared]) -> np.ndarray:
     found["start"] = found["whole"]
     if others := [at for at, text in enumerate(texts) if text.start is not text.whole]:
         found["start"][others] = _hashes([texts[at].start for at in others])
-    found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.counted)) for text in texts]
+    found["fixed"] = [xxhash.xxh3_64_intdigest(fixed(text.told)) for text in texts]
     for start in range(0, len(texts), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         found["minima"][some] = minhash(*shingles([text.spoken for text in texts[some]]))

@@ -239,23 +239,55 @@ _LITTLE_WORDS = (
     "she her it its we us our they them their please kindly hi hello hey thanks thank some any all"
 )
 _LITTLE = frozenset(_LITTLE_WORDS.split())
+_NEGATING_WORDS = """
+no not nor none never neither without cannot dont doesnt didnt isnt arent wasnt werent cant wont wouldnt shouldnt couldnt hasnt
+havent hadnt mustnt neednt
+"""
+_NEGATIONS = frozenset(_NEGATING_WORDS.split())
 
 
 def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compared) -> bool:
     """Whether two records that share most characters are about different things.
 
-    They are if each has a name (a capital inside a sentence) that the other lacks: Paris here, Berlin there. In a
-    text of few words, or of ideographs, any word but the little ones is as good as a name. Misspelt it is no other.
+    They are if one negates more often than the other, or if each has a name (a capital inside a sentence) that the other
+    lacks: Paris here, Berlin there. In a text of few words, or of ideographs, any word but the little ones is as good as
+    a name. Misspelt, or with a blank more or less, it is no other.
     """
-    words_a, words_b = words(folded_a.counted), words(folded_b.counted)
+    words_a, words_b = words(folded_a.told), words(folded_b.told)
     only_a, only_b = set(words_a).difference(words_b), set(words_b).difference(words_a)
+    if _negates_more(words_a, words_b, only_b) or _negates_more(words_b, words_a, only_a):
+        return True
     if not (_has_other(only_a, only_b) and _has_other(only_b, only_a)):
         return False
-    if min(len(words_a), len(words_b)) < SHORT or IDEOGRAPH.search(folded_a.counted):
+    _join(words_a, only_a, only_b)
+    _join(words_b, only_b, only_a)
+    if min(len(words_a), len(words_b)) < SHORT or IDEOGRAPH.search(folded_a.told):
         return _has_other(only_a - _LITTLE, only_b) and _has_other(only_b - _LITTLE, only_a)
     return _has_other(_names_among(only_a, _said(a)), only_b) and _has_other(
         _names_among(only_b, _said(b)), only_a
     )
+
+
+def _negates_more(some: list[str], others: list[str], only: set[str]) -> bool:
+    """Whether `some` words negate more often than the others, of which `only` are not among them.
+
+    "wihtout" negates, too; a slip in the rest may be another word, as "ever" is of "never".
+    """
+    if _NEGATIONS.isdisjoint(some) or _negations(some) <= _negations(others):
+        return False
+    return "without" not in some or not any(_misspelt("without", other) for other in only)
+
+
+def _negations(found: list[str]) -> int:
+    return sum(map(_NEGATIONS.__contains__, found))
+
+
+def _join(found: list[str], own: set[str], others: set[str]) -> None:
+    """Take two neighbouring words out of what is their text's own where the other text has them as one word."""
+    for pair in pairwise(found):
+        if not own.isdisjoint(pair) and (joined := "".join(pair)) in others:
+            own.difference_update(pair)
+            others.discard(joined)
 
 
 def _names_among(these: set[str], text: str) -> set[str]:

@@ -188,7 +188,26 @@ def test_folding_twice_is_folding_once(text):
     assert fold(fold(text)) == fold(text)
 
 
-@pytest.mark.parametrize("word", sorted(fingerprints._NEGATIONS))
+@pytest.mark.parametrize("word", sorted(near._NEGATIONS))
 def test_each_negating_word_counts(word):
-    assert fingerprints.fixed(f"it is {word} so") != fingerprints.fixed("it is so")
-    assert fingerprints.fixed(f"{word} é") != fingerprints.fixed("é")
+    plain = "tell me how the castle above the old town is used today"
+    assert not are_near(plain, plain.replace("is", f"is {word}"))
+    assert not are_near(f"{plain} é", plain.replace("is", f"is {word}") + " é")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "how do I store garden tulips wtihout any tools",
+        "how do I store gar den tulips without any tools",
+        "how do I store gardentulips without any tools",
+        "how do I stroe garden tulips without any tools",
+    ],
+)
+def test_slips_of_the_pen_are_near(other):
+    assert are_near("how do I store garden tulips without any tools", other)
+    assert are_near(other, "how do I store garden tulips without any tools")
+
+
+def are_near(one: str, other: str) -> bool:
+    return bool(near.are_copies([prompt("a", one), prompt("b", other)], np.array([[0, 1]]), 0.55)[0])
