@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 
 def fold(text: str) -> str:
-    """NFKC, case-folded, runs of white space as one space, none at the ends."""
+    """NFKC, case-folded, without what nobody sees, runs of white space as one space, none at the ends."""
     if text.isascii():
         return " ".join(text.lower().split())
-    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(_UNSEEN.sub("", folded).split())
+
+
+_UNSEEN = re.compile(
+    "[\u00ad\u200b\u2060\ufeff]"
+)  # soft hyphen; blank, joiner and byte order mark of no width
 
 
 def fold_messages(messages: Sequence[dict[str, Any]]) -> str:

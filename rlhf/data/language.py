@@ -24,10 +24,10 @@ _LATIN_END = "\u024f"  # the last Latin letter that European languages use
 _OTHER_LATIN = ("\u1e00", "\u1eff")  # Vietnamese
 _FEW_WORDS = 4  # below, a text in Latin letters has to have a little word of another language
 _ENGLISH_OPENINGS = (  # no other language's prompts begin with them
-    "who what how why where when which whose whom does did could would should tell explain translate summarize "
-    "summarise rewrite write the this these those there it's i'm i've what's who's how's where's please list give "
-    "make"
+    "who what how why where when which whose whom does did could would should explain translate summarize summarise rewrite "
+    "the this these those there it's i'm i've what's who's how's where's"
 )
+_REQUESTS = "tell write please list give make"  # nor with these, unless a little word of one follows: "list tres ríos de"
 _OPENINGS = "is are was were will do can has have had am describe define if"
 _ENGLISH_ENDINGS = ("'s", "ful", "ness", "ght", "ously", "wn", "sh")
 
@@ -47,8 +47,14 @@ def _lists() -> tuple[frozenset[str], dict[str, frozenset[str]]]:
 
 
 @cache
-def _openings() -> tuple[frozenset[str], frozenset[str]]:
-    return frozenset(_ENGLISH_OPENINGS.split()), frozenset(_OPENINGS.split())
+def _openings() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    return frozenset(_ENGLISH_OPENINGS.split()), frozenset(_REQUESTS.split()), frozenset(_OPENINGS.split())
+
+
+@cache
+def _little_words() -> frozenset[str]:
+    """Those of every language but English."""
+    return frozenset().union(*_lists()[1].values())
 
 
 def foreign(text: str, languages: Sequence[str]) -> str | None:
@@ -61,14 +67,18 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
         text = f"{text[:MAX_CHARACTERS]}\n{text[-MAX_CHARACTERS:]}"
     bare = _ADDRESS.sub(" ", text) if "/" in text or "@" in text else text
     english, others = _lists()
-    surely, perhaps = _openings()
+    surely, requests, perhaps = _openings()
     if "en" in languages and (first := _WORD.search(bare)) and _plain(first[0]) in surely:
         return None
     said = _WORD.findall(bare)
     words = list(map(_plain, said))
     home = 0.0
     if "en" in languages:
-        home = len(english.intersection(words)) + (bool(words) and words[0] in perhaps)
+        home = len(english.intersection(words))
+        opening = words[0] if words and _little_words().isdisjoint(words) else ""
+        if opening in requests:
+            return None
+        home += opening in perhaps
         if home >= 2 and home >= 0.2 * len(words) and (text.isascii() or not _is_other_script(said)):
             return None
     letters = sum(len(word) if word.isascii() else 3 * len(word) for word in said)  # CJK says more in less

@@ -183,6 +183,10 @@ def test_what_stands_is_told_and_never_changes(texts, cut, random):
     assert before == {row["id"]: gone[row["id"]] for row in earlier if row["id"] in gone}
 
 
+def test_what_nobody_sees_is_folded_away():
+    assert fold("\ufeffTul\u200bips\u00ad and\u2060 soil") == "tulips and soil"
+
+
 @given(st.text())
 def test_folding_twice_is_folding_once(text):
     assert fold(fold(text)) == fold(text)

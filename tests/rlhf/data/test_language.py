@@ -11,12 +11,18 @@ ENGLISH = (
     "who sings it's all about the bass lyrics",
     "What is res ipsa loquitur?",
     "leo tolstoy",
+    "List volcanoes.",
+    "Was Mozart left-handed?",
+    "Do octopuses dream?",
     "x = 3",
     "HOW DO I BOIL AN EGG?",
 )
 FOREIGN = {
     "Erzähle mir bitte etwas über den Schwarzwald.": "de",
     "Wie koche ich ein Ei?": "de",
+    "Was kostet ein Hund im Monat": "de",
+    "Define la fotosíntesis con tus palabras": "es",
+    "List tres ríos de Portugal y de España": "es",
     "Parle-moi de la cuisine provençale, s'il te plaît.": "fr",
     "Quel est le plus grand pays du monde ?": "fr",
     "¿Por qué a tanta gente le interesa el fútbol?": "es",
