@@ -3,7 +3,8 @@
 A training text leaks a held-out one where, compared by words (rlhf.data.words),
 - "exact": it is the held-out text, whatever stands between letters and digits;
 - "contained": the held-out text stands in it, word for word: anywhere if it has 6 words, up to the end
-  of a sentence (or of a part of one) if it has 4 or is a sentence of 2, else as a part by itself;
+  of a sentence (or of a part of one, or a word with a capital) if it has 4 or is a sentence of 2, else as
+  a part by itself;
 - "partly": half of the held-out text's runs of 8 words stand in it. A run that k held-out texts share is
   boilerplate and counts 1/k², unless it is few texts' and a long passage recurs. Where each text has a
   number that the other lacks, they are two examples of one template;
@@ -24,7 +25,7 @@ import numpy as np
 
 from rlhf.data.fold import fold
 from rlhf.data.near_words import LIGHT, NearTexts
-from rlhf.data.words import ended_words, squeezed, words
+from rlhf.data.words import before_capitals, ended_words, squeezed, words
 
 RUN = 8  # words
 PARTLY = 0.5  # share of a held-out text's runs that may not recur in a training text
@@ -141,7 +142,11 @@ class _Index:
                 return at, "contained"
         for at in whole:
             held_out = self._words[at]
-            if _stands_in(found, ends, held_out, left=False, right=len(held_out) < ANYWHERE):
+            if len(held_out) >= ANYWHERE:
+                stands = _stands_in(found, ends, held_out, left=False, right=False)
+            else:
+                stands = _stands_in(found, ends | before_capitals(text), held_out, left=False, right=True)
+            if stands:
                 return at, "contained"
         long = [at for at in candidates if at in self._runs]
         if not long:

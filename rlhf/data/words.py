@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from rlhf.data.fold import fold
 
@@ -25,6 +26,7 @@ def squeezed(text: str) -> str:
 
 _UNKEPT = bytes(at for at, char in enumerate(bytes(range(256)).lower()) if char not in _KEPT)
 _WORDS, _PIECES = _table(b""), _table(_ENDS)
+_CASED = bytes(at if kept != ord(" ") else kept for at, kept in enumerate(_WORDS))
 IDEOGRAPH = re.compile("([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 _WORD = re.compile(r"[^\W_]+(?:[+#]+)?|[+#]+")
 _WORD_OR_END = re.compile(r"[^\W_]+(?:[+#]+)?|[+#]+|[^\w\s'’\-/&%$€£°_]|\n")
@@ -60,6 +62,14 @@ def ended_words(text: str) -> tuple[list[str], set[int]]:
             found.append(piece)
     ends.add(len(found) - 1)
     return found, ends
+
+
+def before_capitals(text: str) -> set[int]:
+    """Positions of an ASCII text's words that begin in lower case, before one that does not: a sentence may end there."""
+    if not text.isascii():
+        return set()
+    initials = [word[:1].isupper() for word in text.encode().translate(_CASED, b"'").split()]
+    return {at for at, (own, following) in enumerate(pairwise(initials)) if following and not own}
 
 
 def _spread(folded: str) -> str:

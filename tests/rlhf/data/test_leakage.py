@@ -103,6 +103,13 @@ def test_the_same_wording_about_something_else_is_no_leak(text):
     assert ASKED.find([text]) is None
 
 
+def test_a_sentence_may_end_without_a_sign_before_a_capital():
+    held_out = HeldOut(["who invented the zipper"], ["eval"])
+    assert held_out.match(["Please help: who invented the zipper Cheers"]) == "eval"
+    assert held_out.match(["who invented the zipper foot of sewing machines"]) is None
+    assert held_out.match(["Who Invented the Zipper Foot"]) is None
+
+
 def test_a_frame_that_many_share_is_no_leak():
     frame = "You are a patient teacher who answers every question in a single clear sentence. Question: "
     names = ["rain", "snow", "wind", "fog", "hail", "frost", "dew", "ice", "mist", "heat"]
