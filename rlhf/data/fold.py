@@ -13,8 +13,8 @@ def fold(text: str) -> str:
     """NFKC, case-folded, without what nobody sees, runs of white space as one space, none at the ends."""
     if text.isascii():
         return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(_UNSEEN.sub("", folded).split())
+    seen = _UNSEEN.sub("", text)
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold()).split())
 
 
 _UNSEEN = re.compile(

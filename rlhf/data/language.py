@@ -27,7 +27,8 @@ _ENGLISH_OPENINGS = (  # no other language's prompts begin with them
     "who what how why where when which whose whom does did could would should explain translate summarize summarise rewrite "
     "the this these those there it's i'm i've what's who's how's where's"
 )
-_REQUESTS = "tell write please list give make"  # nor with these, unless a little word of one follows: "list tres ríos de"
+_REQUESTS = "tell write please list give make"  # nor with these, unless little words of one follow
+_PARTICLES_OF_NAMES = "de la las los le du des da di do dos das del della der den van von y e al el"
 _OPENINGS = "is are was were will do can has have had am describe define if"
 _ENGLISH_ENDINGS = ("'s", "ful", "ness", "ght", "ously", "wn", "sh")
 
@@ -49,6 +50,11 @@ def _lists() -> tuple[frozenset[str], dict[str, frozenset[str]]]:
 @cache
 def _openings() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     return frozenset(_ENGLISH_OPENINGS.split()), frozenset(_REQUESTS.split()), frozenset(_OPENINGS.split())
+
+
+@cache
+def _particles() -> frozenset[str]:
+    return frozenset(_PARTICLES_OF_NAMES.split())
 
 
 @cache
@@ -75,7 +81,8 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     home = 0.0
     if "en" in languages:
         home = len(english.intersection(words))
-        opening = words[0] if words and _little_words().isdisjoint(words) else ""
+        told = _little_words().intersection(words) - _particles() if len(words) > _FEW_WORDS else ()
+        opening = words[0] if words and not told else ""
         if opening in requests:
             return None
         home += opening in perhaps

@@ -30,6 +30,7 @@ ASTRAY_BY_BITS, ASTRAY = (
     0.15,
 )  # under the limit an estimate may lie: 4 standard errors, 2 in texts of 12 runs
 PAIRS = 2_000_000  # candidates that are held at a time
+_SEEN = 4 * PAIRS  # about so many are remembered, 8 bytes each; what is compared twice costs time alone
 _AT_ONCE = 4_000  # pairs whose values a core's cache holds
 _32, _64, _LOW = np.uint64(32), np.uint64(64), np.uint64(2**32 - 1)
 _FACTORS = [np.uint32(int(fingerprint(f"{at}")[:8], 16) | 1) for at in range(A_BAND)]
@@ -79,7 +80,8 @@ class Sketches:
             if found and (pair is None or sum(map(len, found)) > PAIRS):
                 fresh = _fresh(np.concatenate(found), seen)
                 found.clear()
-                seen = np.sort(np.concatenate([seen, fresh]))
+                if len(seen) < _SEEN:
+                    seen = np.sort(np.concatenate([seen, fresh]))
                 yield self._close(np.stack([fresh >> _32, fresh & _LOW], 1).astype(np.int64), limit)
 
     def _close(self, pairs: np.ndarray, limit: float) -> np.ndarray:
@@ -207,14 +209,15 @@ def are_copies(records: Sequence[Record], pairs: np.ndarray, limit: float) -> np
 def jaccard(folded: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     """[pairs] exact Jaccard indices of the texts' sets of runs of 5 characters."""
     flat, offsets = fingerprints.shingles(folded)
-    taken = np.uint64(max(len(folded), len(pairs)).bit_length())  # of 64 bits, those that say whose a run is
+    # of 64 bits, those that say whose a run is: as many for small pieces as for large ones
+    taken = np.uint64(max(16, max(len(folded), len(pairs)).bit_length()))
     runs = _keyed(np.diff(offsets), flat >> taken, taken)
     runs = runs[np.diff(runs, prepend=~runs[:1]) != 0]
     sizes = np.bincount((runs >> (_64 - taken)).astype(np.int64), minlength=len(folded))
     first = np.cumsum(sizes) - sizes
     lengths = sizes[pairs].ravel()
     ends = np.cumsum(lengths)
-    places = np.repeat(first[pairs].ravel() - ends + lengths, lengths) + np.arange(ends[-1])
+    places = np.repeat(first[pairs].ravel() - ends + lengths, lengths) + np.arange(lengths.sum())
     both = _keyed(sizes[pairs].sum(1), runs[places] << taken >> taken, taken)
     twice = both[1:][both[1:] == both[:-1]] >> (_64 - taken)
     shared = np.bincount(twice.astype(np.int64), minlength=len(pairs))
@@ -251,7 +254,7 @@ def _are_about_others(a: Record, b: Record, folded_a: Compared, folded_b: Compar
 
     They are if one negates more often than the other, or if each has a name (a capital inside a sentence) that the other
     lacks: Paris here, Berlin there. In a text of few words, or of ideographs, any word but the little ones is as good as
-    a name. Misspelt, or with a blank more or less, it is no other.
+    a name. A name misspelt, or with a blank more or less, is no other.
     """
     words_a, words_b = words(folded_a.told), words(folded_b.told)
     only_a, only_b = set(words_a).difference(words_b), set(words_b).difference(words_a)
@@ -273,9 +276,10 @@ def _negates_more(some: list[str], others: list[str], only: set[str]) -> bool:
 
     "wihtout" negates, too; a slip in the rest may be another word, as "ever" is of "never".
     """
-    if _NEGATIONS.isdisjoint(some) or _negations(some) <= _negations(others):
+    if _NEGATIONS.isdisjoint(some):
         return False
-    return "without" not in some or not any(_misspelt("without", other) for other in only)
+    slips = sum(_misspelt("without", other) for other in only) if "without" in some else 0
+    return _negations(some) > _negations(others) + slips
 
 
 def _negations(found: list[str]) -> int:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from rlhf.data.pii.streets import foreign_addresses
-from rlhf.data.pii.text import Seen, Span, words_of
+from rlhf.data.pii.text import Seen, Span, names, words_of
 
 _STRONG = (
     "street st avenue ave av road rd boulevard blvd lane ln drive dr court ct crescent cres "
@@ -123,11 +123,15 @@ _MILITARY = re.compile(
     r"\b(?:(?:PSC|Unit|CMR) ?\d{1,5},? Box \d{1,5}|US(?:NS|S|CGC|NV) [\w' -]{2,40}?)[,\s]\s{0,2}[AFD]PO,? A[AEP] \d{5}(?:-\d{4})?\b"
 )
 
-_INDIAN = re.compile(  # flat, building, street, district, town, and a PIN code of six digits
-    r"(?<![\w-])(?:(?:flat|house|plot|door|shop|villa|office|unit|block|room|h|d)\b\.? ?(?:no\b\.?)?[:#]? ?|no\. ?)?"
+_INDIAN = re.compile(  # flat, building, street, district, town, before a PIN code of six digits
+    r"(?<![\w-])(?P<label>(?:flat|house|plot|door|shop|villa|h|d)\b\.? ?(?:no\b\.?)?[:#]? ?)?"
     r"(?=[\w/-]*\d)[A-Z]{0,2}-?\d{0,5}[\w/-]{0,8}, (?:[^\W_][\w'./ -]{1,40}, ){1,6}?"
-    r"[A-Z][a-z]+(?: [A-Z][a-z]+){0,2}\s?[-–,]?\s{0,2}$",
+    r"(?-i:[A-Z][a-z]+(?: [A-Z][a-z]+){0,2})\s?[-–,]?\s{0,2}$",
     re.I,
+)
+_INDIAN_WORDS = names(
+    "road rd street st nagar marg colony society apartment apartments sector layout salai phase lane chowk bazaar enclave vihar "
+    "puram residency towers heights gali mohalla chs estate bagh ganj"
 )
 
 _CONTEXT = re.compile(
@@ -198,10 +202,16 @@ def _indian(seen: Seen) -> Iterator[Span]:
             and text[end : end + 1] == " "
             and (end + 1, end + 4) in seen.runs[at + 1 : at + 2]
         )
-        if at and (end - start == 6 or parted) and text[start] in "12345678" and ", " in text[:start]:
-            match = _INDIAN.search(text, max(0, start - _REACH), start)
-            if match:
-                yield seen.span("address", match.start(), end + 4 * parted)
+        whole = end + 4 * parted
+        if not at or not (parted or end - start == 6) or text[start] not in "12345678":
+            continue
+        if text.find(", ", max(0, start - _REACH), start) < 0 or re.match(
+            r"\w|[.,]\d", text[whole : whole + 2]
+        ):
+            continue
+        match = _INDIAN.search(text, max(0, start - _REACH), start)
+        if match and (match["label"] or _INDIAN_WORDS.search(seen.lower, match.start(), start)):
+            yield seen.span("address", match.start(), whole)
 
 
 def _posts(seen: Seen) -> Iterator[int]:

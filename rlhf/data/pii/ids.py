@@ -44,11 +44,7 @@ def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) 
     return "ssn" if checks[0] == "us.ssn" else "national_id"
 
 
-_OF_ONE_FORM = (
-    "it.codicefiscale",
-    "mx.curp",
-    "br.cpf",
-)  # so long and so checked that no label tells otherwise
+_OF_ONE_FORM = ("it.codicefiscale", "mx.curp")  # so long and so checked that no label tells otherwise
 
 # Forms that are nobody else's, and the checks of which one must hold
 _DIGITS = (
@@ -151,7 +147,7 @@ NAMED = (
     _rule("ird inland_revenue", r"\d{2,3}[ -]?\d{3}[ -]?\d{3}", "nz.ird"),
     _rule(
         "steuer steuerid steueridentifikationsnummer steuernummer idnr steuer-id steuerliche tin tax_id tax_identification "
-        "german_tax",
+        "german_tax_id german_tax_number german_tax_identification",
         _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
         "de.idnr",
     ),
@@ -176,16 +172,18 @@ NAMED = (
     _rule("dni nif nie", r"\d{1,2}\.?\d{3}\.?\d{3}[ -]?[A-Z]|[XYZ][ .-]?\d{7}[ .-]?[A-Z]", "es.nif"),
     _rule("seguridad_social naf nss afiliación", r"\d\d[ /-]?\d{8}[ /-]?\d\d", "es.nss"),
     _rule(
-        "bsn burgerservicenummer burger sofinummer sofi-nummer citizen_service",
+        "bsn burgerservicenummer burger sofinummer sofi-nummer citizen_service_number",
         r"\d{9}|\d{3}[. ]\d{3}[. ]\d{3}|\d{4}[. ]\d\d[. ]\d{3}",
         "nl.bsn",
     ),
     _rule(
-        "codice_fiscale cf fiscale italian_tax",
+        "codice_fiscale cf fiscale italian_tax_code",
         r"[A-Z]{6}[\dL-NP-V]{2}[A-Z][\dL-NP-V]{2}[A-Z][\dL-NP-V]{3}[A-Z]",
         "it.codicefiscale",
     ),
-    _rule("pesel polish_national polish_id polish_identification", r"\d{11}|\d{6} \d{5}", "pl.pesel"),
+    _rule(
+        "pesel polish_national_id polish_national_identification polish_id", r"\d{11}|\d{6} \d{5}", "pl.pesel"
+    ),
     _rule(
         "rijksregisternummer rijksregister registre_national niss insz nationaal numéro_national national_number national_register",
         r"\d{11}|\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}[ .-]?\d\d|\d{6} \d{3} \d\d",
@@ -199,7 +197,7 @@ NAMED = (
     _rule("cpr cpr-nummer cpr-nr cprnr", r"\d{6}[- ]?\d{4}", "dk.cpr"),
     _rule("henkilötunnus hetu sotu", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
     _rule(
-        "fødselsnummer fodselsnummer personnummer fnr d-nummer norwegian_national norwegian_id",
+        "fødselsnummer fodselsnummer personnummer fnr d-nummer norwegian_national_id norwegian_id",
         r"\d{6}[ .-]?\d{5}",
         "no.fodselsnummer",
     ),
@@ -214,17 +212,21 @@ NAMED = (
     _rule("id identity idnr south_african sa_id", r"\d{6} ?\d{4} ?\d{3}|\d{13}", "za.idnr"),
     _rule("teudat zehut israeli תעודת ת.ז", r"\d{8,9}", "il.idnr"),
     _rule(
-        "tckn kimlik t.c. tc turkish_id turkish_identity turkish_identification turkish_national",
+        "tckn kimlik t.c. tc turkish_id turkish_identity turkish_identification turkish_national_id",
         r"\d{11}",
         "tr.tckimlik",
     ),
     _rule("amka αμκα", r"\d{11}", "gr.amka"),
-    _rule("egn егн bulgarian_personal bulgarian_national unified_civil", r"\d{10}", "bg.egn"),
-    _rule("oib personal_identification croatian_personal", r"\d{11}", "hr.oib"),
-    _rule("cnp cod_numeric personal_numeric", r"\d{13}", "ro.cnp"),
+    _rule(
+        "egn егн bulgarian_personal_number bulgarian_national_id unified_civil_number", r"\d{10}", "bg.egn"
+    ),
+    _rule("oib personal_identification_number", r"\d{11}", "hr.oib"),
+    _rule("cnp cod_numeric personal_numeric_code", r"\d{13}", "ro.cnp"),
     _rule("asmens", r"\d{11}", "lt.asmens"),
     _rule("isikukood", r"\d{11}", "ee.ik"),
-    _rule("pps ppsn pps-number public_service", r"\d{7} ?[A-Z]{1,2}", "ie.pps"),
+    _rule(
+        "pps ppsn pps-number personal_public_service public_service_number", r"\d{7} ?[A-Z]{1,2}", "ie.pps"
+    ),
     _rule("rodné rodne rč", r"\d{6} ?/? ?\d{3,4}", "cz.rc"),
     _rule("nik ktp", r"\d{16}", "id.nik"),
     _rule("cédula cedula ci", r"\d{9}-?\d|\d{3}-?\d{7}-?\d", "ec.ci do.cedula"),

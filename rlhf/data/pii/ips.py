@@ -29,7 +29,7 @@ _NUMBERED = re.compile(  # what has such a number right behind it, or a small on
     r"items?|ec|package|plugin|library|chrome|firefox|edge|safari|java|python|windows|android|ios|macos|linux|office|software|"
     r"app|api)\b|§)"
 )
-_BIG = 30  # parts of chapters and of versions are smaller, most of them
+_BIG = 30  # the first part of a chapter or a version is seldom so large, and another one with it
 _AFTER = re.compile(r"\s{0,2}\(?(?:release|firmware|build|version|update|patch|driver|sdk|changelog)\b")
 _PRODUCT = re.compile(r"[A-Z]\w*/$")  # "Chrome/120.0.0.0"
 _HEADING = re.compile(r"(?:^|\n)[#\s]*$")
@@ -70,9 +70,10 @@ def _is_v4(match: re.Match[str], lower: str) -> bool:
     sentence = max(lower.rfind(end, max(0, start - _REACH), start) for end in (". ", "! ", "? ", "\n"))
     reach = start - max(0, sentence, start - _REACH)
     numbered = last(_NUMBERED, lower, start, reach)
-    if text[numbered:start].strip(" :#(") and max(map(int, match[0].split("."))) >= _BIG:
+    first, *rest = map(int, match[0].split("."))
+    if text[numbered:start].strip(" :#(") and first >= _BIG and max(rest) >= _BIG:
         numbered = -1
-    return last(_IP_WORDS, lower, start, _REACH) >= max(numbered, last(_NOT_IP_WORDS, lower, start, reach))
+    return last(_IP_WORDS, lower, start, _REACH) >= max(numbered, last(_NOT_IP_WORDS, lower, start, _REACH))
 
 
 def _is_v6(written: str) -> bool:

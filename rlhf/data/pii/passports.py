@@ -35,11 +35,14 @@ _STEMS = (
 )
 _NUMBER = re.compile(
     r"(?<![\w.,/-])(?:(?-i:[A-Z]{1,3}[ -]?)\d{6,8}|[A-Z]{1,3}\d{6,8}|\d{2}[A-Z]{2}\d{5}|(?=(?:[A-Z]*\d)"
-    r"{3})(?=\d*[A-Z])[A-Z0-9]{8,10}|(?-i:(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{9})"
+    r"{3})(?=\d*[A-Z])[A-Z0-9]{8,10}|(?P<bare>(?-i:(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{9}))"
     r"|\d{2} ?\d{2} \d{6}|\d{2} \d{7}|\d{7,10})(?!\w|[.,/-]\d|-\w| ?%| \d{3})",
     re.I,
 )
 _REACH, _BACK = 44, 30
+_LABEL = re.compile(
+    r"(?:number|nummer|num\b|no\b|nr\b|n[º°]|№|#|:)\W{0,3}(?:(?:is|was)\W{1,3})?$"
+)  # of those with few digits
 _TWO = re.compile(
     r"(?<![A-Z0-9<])([A-Z0-9<]{9})(\d)[A-Z<]{3}(\d{6})(\d)[MFX<](\d{6})(\d)[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9<])"
 )
@@ -55,7 +58,8 @@ def passports(seen: Seen) -> Iterator[Span]:
             while match := _NUMBER.search(seen.text, at, at + _REACH + 16):
                 if match.start() > at + _REACH or "\n\n" in seen.text[at : match.start()]:
                     break
-                if not _NOT_NUMBERS.fullmatch(match[0]):
+                labelled = not match["bare"] or _LABEL.search(seen.lower, at, match.start())
+                if labelled and not _NOT_NUMBERS.fullmatch(match[0]):
                     yield seen.span("passport", *match.span())
                 at = match.end()
             for match in _NUMBER.finditer(seen.text, max(0, word.start() - _BACK), word.start()):

@@ -231,6 +231,8 @@ def _is_national(seen: Seen, number: str, start: int, said: bool) -> bool:
         return True
     if not 8 <= len(digits) <= 12 + (digits[0] == "0") or labelled_otherwise(seen.lower, start):
         return False
+    if number.isdigit() and seen.text[start - 1 : start] == ",":  # a column: an ISBN, an account, a part
+        return False
     return _has_form(number, digits, groups)
 
 

@@ -185,6 +185,7 @@ def test_what_stands_is_told_and_never_changes(texts, cut, random):
 
 def test_what_nobody_sees_is_folded_away():
     assert fold("\ufeffTul\u200bips\u00ad and\u2060 soil") == "tulips and soil"
+    assert fold("cafe\u200b\u0301") == "café"
 
 
 @given(st.text())
@@ -211,6 +212,12 @@ def test_each_negating_word_counts(word):
 def test_slips_of_the_pen_are_near(other):
     assert are_near("how do I store garden tulips without any tools", other)
     assert are_near(other, "how do I store garden tulips without any tools")
+
+
+def test_one_slip_hides_no_second_negation():
+    assert not are_near(
+        "how do I not store garden tulips without any tools", "how do I store garden tulips wihtout any tools"
+    )
 
 
 def are_near(one: str, other: str) -> bool:

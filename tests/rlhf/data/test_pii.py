@@ -53,12 +53,13 @@ PERSONAL = {
         "Authorization: Bearer abc123def456ghi789jkl", "hf_abcdefghijKLMNOPQRSTUVWXyzABCDEFGH",
     ),
     "passport": (
-        "passport number CRJRY4WZY",
+        "passport number CRJRY4WZY", "passport no. L8RNZGTT1", "my passport number is NUEDSD8R4",
         "passport no. X1234567", "Reisepass C01X00T47", "533380006 is my passport number", "护照号码 E12345678",
         "L898902C36UTO7408122F1204159ZE184226B<<<<<10", "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<",
     ),
     "address": (
-        "Flat 466, Sai Krupa Apartments, Anna Salai, Mumbai 400050", "H.No. 4-56/2, Ameerpet, Hyderabad - 500016",
+        "Flat 466, Sai Krupa Apartments, Anna Salai, Mumbai 400050", "221, MG Road, Bengaluru, Karnataka 560 001",
+        "H.No. 4-56/2, Ameerpet, Hyderabad - 500016",
         "at 221B Baker Street, London NW1 6XE", "42 N. Oak Avenue Apt 5", "Hauptstraße 12, 10115 Berlin", "P.O. Box 1234",
         "10 Downing Street", "42 oak avenue apt 5, springfield, il 62704", "i live at 42 oak street", "Am Markt 5, 18055 Rostock",
         "12 rue de la Paix, 75002 Paris", "C/ Mayor, 12, 3º B, 28013 Madrid", "Via Roma 12, 00184 Roma", "100 Lake View Road",
@@ -73,6 +74,11 @@ PERSONAL = {
     ),
 }  # fmt: skip
 LOOK_ALIKES = (
+    "On May 5, 2019, the company sold 250000 units", "By December 31, 2019, China reported 274324 cases", "isbn,0306406152",
+    "born 1999, lives in Rome, id 123456", "12, Widget Blue, Paris 123456", "Covid-19, for example, killed 200000 people",
+    "ver. 10.2.1.4 is out", "# Changelog\n\n1.2.30.4 - fixed", "enzymes EC 1.1.1.27, 2.7.1.40", "Firefox Portable 115.0.2.1",
+    "passport control at TERMINAL2", "passport.js login with OAUTH2API", "AKIAXXXXXXXXXXXXXXXX", "order number 529.982.247-25",
+    "the Polish national team sold 44051401359 shirts",
     "the binary 1011010011001",
     "upgraded python from 3.10.4.2 to 3.11.0.1", "see sections 4.2.1.3 and 4.2.1.9", "in Windows 10.0.190.41",
     "It sold 1,234,567,890,123 units", "passport photos for my SAMSUNG phone", "In 2010, Mumbai, Delhi and Pune had 400050",
