@@ -48,6 +48,7 @@ _TWO = re.compile(
 )
 _ONE = re.compile(r"(?<![A-Z0-9<])P[A-Z<][A-Z<]{3}[A-Z]+(?:<[A-Z]+){0,4}<<[A-Z<]{2,40}(?![A-Z0-9<])")
 _CARD = re.compile(r"(?<![A-Z0-9<])[IAC][A-Z<][A-Z<]{3}([A-Z0-9<]{9})(\d)[A-Z0-9<]{15}(?![A-Z0-9<])")
+_VOWEL = re.compile("[AEIOU]")
 _NOT_NUMBERS = re.compile(r"(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|[0-3]\d(?:0\d|1[0-2])(?:19|20)\d\d")  # days
 
 
@@ -58,8 +59,9 @@ def passports(seen: Seen) -> Iterator[Span]:
             while match := _NUMBER.search(seen.text, at, at + _REACH + 16):
                 if match.start() > at + _REACH or "\n\n" in seen.text[at : match.start()]:
                     break
-                labelled = not match["bare"] or _LABEL.search(seen.lower, at, match.start())
-                if labelled and not _NOT_NUMBERS.fullmatch(match[0]):
+                sure = not match["bare"] or not _VOWEL.search(match["bare"])  # as the German ones
+                sure = sure or bool(_LABEL.search(seen.lower, at, match.start()))
+                if sure and not _NOT_NUMBERS.fullmatch(match[0]):
                     yield seen.span("passport", *match.span())
                 at = match.end()
             for match in _NUMBER.finditer(seen.text, max(0, word.start() - _BACK), word.start()):

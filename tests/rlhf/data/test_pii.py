@@ -53,7 +53,7 @@ PERSONAL = {
         "Authorization: Bearer abc123def456ghi789jkl", "hf_abcdefghijKLMNOPQRSTUVWXyzABCDEFGH",
     ),
     "passport": (
-        "passport number CRJRY4WZY", "passport no. L8RNZGTT1", "my passport number is NUEDSD8R4",
+        "passport number CRJRY4WZY", "my passport (CRJRY4WZY) expires", "passport no. L8RNZGTT1", "my passport number is NUEDSD8R4",
         "passport no. X1234567", "Reisepass C01X00T47", "533380006 is my passport number", "护照号码 E12345678",
         "L898902C36UTO7408122F1204159ZE184226B<<<<<10", "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<",
     ),
