@@ -74,18 +74,15 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
     bare = _ADDRESS.sub(" ", text) if "/" in text or "@" in text else text
     english, others = _lists()
     surely, requests, perhaps = _openings()
-    if "en" in languages and (first := _WORD.search(bare)) and _plain(first[0]) in surely:
+    first = _WORD.search(bare)
+    opening = _plain(first[0]) if first and "en" in languages else ""
+    if opening in surely or (opening in requests and not _tells_foreign(bare)):
         return None
     said = _WORD.findall(bare)
     words = list(map(_plain, said))
     home = 0.0
     if "en" in languages:
-        home = len(english.intersection(words))
-        told = _little_words().intersection(words) - _particles() if len(words) > _FEW_WORDS else ()
-        opening = words[0] if words and not told else ""
-        if opening in requests:
-            return None
-        home += opening in perhaps
+        home = len(english.intersection(words)) + (opening in perhaps and not _tells_foreign(bare))
         if home >= 2 and home >= 0.2 * len(words) and (text.isascii() or not _is_other_script(said)):
             return None
     letters = sum(len(word) if word.isascii() else 3 * len(word) for word in said)  # CJK says more in less
@@ -105,6 +102,17 @@ def foreign(text: str, languages: Sequence[str]) -> str | None:
         ((count, code) for code, count in little.items() if code not in languages), default=(0, "")
     )
     return _decide(text, said, home, away + marked / 2, code, languages)
+
+
+def _tells_foreign(text: str) -> bool:
+    """Whether what is asked, up to the first colon, quote or end of a sentence, has a little word of another language.
+
+    Those in names are none, and in few words nothing is told: Leonardo da Vinci, pas de deux.
+    """
+    if _little_words().isdisjoint(text.lower().split()):  # quick, and nearly always so
+        return False
+    asked = list(map(_plain, _WORD.findall(_SEGMENT_END.split(text, maxsplit=1)[0])))
+    return len(asked) > _FEW_WORDS and not _little_words().isdisjoint(set(asked) - _particles())
 
 
 def _plain(word: str) -> str:
