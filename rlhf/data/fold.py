@@ -17,9 +17,8 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold()).split())
 
 
-_UNSEEN = re.compile(
-    "[\u00ad\u200b\u2060\ufeff]"
-)  # soft hyphen; blank, joiner and byte order mark of no width
+# Soft hyphen; blank, joiner and byte order mark of no width
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
 
 
 def fold_messages(messages: Sequence[dict[str, Any]]) -> str:

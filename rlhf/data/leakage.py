@@ -141,12 +141,9 @@ class _Index:
             if at >= 0 and _stands_in(found, ends, list(run), left=not self._is_sentence[at], right=True):
                 return at, "contained"
         for at in whole:
-            held_out = self._words[at]
-            if len(held_out) >= ANYWHERE:
-                stands = _stands_in(found, ends, held_out, left=False, right=False)
-            else:
-                stands = _stands_in(found, ends | before_capitals(text), held_out, left=False, right=True)
-            if stands:
+            to_an_end = len(self._words[at]) < ANYWHERE
+            stops = ends | before_capitals(text) if to_an_end else ends
+            if _stands_in(found, stops, self._words[at], left=False, right=to_an_end):
                 return at, "contained"
         long = [at for at in candidates if at in self._runs]
         if not long:

@@ -59,7 +59,7 @@ class Sketches:
             key = fixed.copy()
             with np.errstate(over="ignore"):
                 for factor, pair in zip(_FACTORS, chosen, strict=True):
-                    key += pairs[pair] * factor
+                    key += pairs[pair] * factor  # what meets by accident is told apart by the estimate
             packed = key.astype(np.uint64) << _32 | places
             packed.sort()
             yield packed >> _32, (packed & _LOW).astype(np.int64)

@@ -42,11 +42,8 @@ class NearTexts:
     ) -> None:
         """The words of each, as a list and as a set, and in how many of them each word stands."""
         self._sets = {at: sets[at] for at, text in texts.items() if len(text) <= _LONGEST}
-        self._sizes = [0] * (
-            max(self._sets, default=-1) + 1
-        )  # by place: in a list, because a set is far in memory
-        for at, found in self._sets.items():
-            self._sizes[at] = len(found)
+        # By place, in a list: to ask each set for its size would reach far into memory
+        self._sizes = [len(self._sets.get(at, ())) for at in range(max(self._sets, default=-1) + 1)]
         self._content = {at: found - LIGHT for at, found in self._sets.items()}
         self._known = frozenset(shares)
         unknown = log(len(texts) + 2) + 0.1

@@ -129,6 +129,7 @@ _INDIAN = re.compile(  # flat, building, street, district, town, before a PIN co
     r"(?-i:[A-Z][a-z]+(?: [A-Z][a-z]+){0,2})\s?[-–,]?\s{0,2}$",
     re.I,
 )
+_PIN = re.compile(r"(?:[1-8]\d{5}|[1-8]\d\d \d{3})(?!\w|[.,]\d)")
 _INDIAN_WORDS = names(
     "road rd street st nagar marg colony society apartment apartments sector layout salai phase lane chowk bazaar enclave vihar "
     "puram residency towers heights gali mohalla chs estate bagh ganj"
@@ -195,23 +196,13 @@ def addresses(seen: Seen) -> Iterator[Span]:
 
 
 def _indian(seen: Seen) -> Iterator[Span]:
+    """Those of India, whose PIN code comes last."""
     text = seen.text
-    for at, (start, end) in enumerate(seen.runs):
-        parted = (
-            end - start == 3
-            and text[end : end + 1] == " "
-            and (end + 1, end + 4) in seen.runs[at + 1 : at + 2]
-        )
-        whole = end + 4 * parted
-        if not at or not (parted or end - start == 6) or text[start] not in "12345678":
-            continue
-        if text.find(", ", max(0, start - _REACH), start) < 0 or re.match(
-            r"\w|[.,]\d", text[whole : whole + 2]
-        ):
-            continue
-        match = _INDIAN.search(text, max(0, start - _REACH), start)
-        if match and (match["label"] or _INDIAN_WORDS.search(seen.lower, match.start(), start)):
-            yield seen.span("address", match.start(), whole)
+    for start, _ in seen.runs[1:]:
+        pin = _PIN.match(text, start)
+        match = _INDIAN.search(text, max(0, start - _REACH), start) if pin else None
+        if pin and match and (match["label"] or _INDIAN_WORDS.search(seen.lower, match.start(), start)):
+            yield seen.span("address", match.start(), pin.end())
 
 
 def _posts(seen: Seen) -> Iterator[int]:

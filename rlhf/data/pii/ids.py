@@ -35,9 +35,8 @@ def ids(seen: Seen) -> Iterator[Span]:
 def _kind(seen: Seen, match: re.Match[str], forms: tuple[tuple[str, str], ...]) -> str:
     """What the number of that form is; "": none, or it is called something else."""
     checks = forms[int(str(match.lastgroup)[1:])][1].split()
-    if len(set(match[0])) < 3 or not any(
-        is_valid(name, match[0]) for name in checks
-    ):  # 1011010011001 is binary
+    is_binary = len(set(match[0])) < 3  # 1011010011001
+    if is_binary or not any(is_valid(name, match[0]) for name in checks):
         return ""
     if checks[0] not in _OF_ONE_FORM and labelled_otherwise(seen.lower, match.start()):
         return ""
@@ -147,7 +146,7 @@ NAMED = (
     _rule("ird inland_revenue", r"\d{2,3}[ -]?\d{3}[ -]?\d{3}", "nz.ird"),
     _rule(
         "steuer steuerid steueridentifikationsnummer steuernummer idnr steuer-id steuerliche tin tax_id tax_identification "
-        "german_tax_id german_tax_number german_tax_identification",
+        "german_tax_number",
         _ELEVEN + r"|\d{2}[ /]?\d{3}[ /]?\d{3}[ /]?\d{3}",
         "de.idnr",
     ),

@@ -67,9 +67,8 @@ def _is_v4(match: re.Match[str], lower: str) -> bool:
         and re.match(r"\.?\s+[A-Z]", text[end : end + 8])
     ):
         return False
-    sentence = max(lower.rfind(end, max(0, start - _REACH), start) for end in (". ", "! ", "? ", "\n"))
-    reach = start - max(0, sentence, start - _REACH)
-    numbered = last(_NUMBERED, lower, start, reach)
+    sentence = max(lower.rfind(sign, max(0, start - _REACH), start) for sign in (". ", "! ", "? ", "\n"))
+    numbered = last(_NUMBERED, lower, start, min(_REACH, start - sentence))
     first, *rest = map(int, match[0].split("."))
     if text[numbered:start].strip(" :#(") and first >= _BIG and max(rest) >= _BIG:
         numbered = -1

@@ -42,15 +42,8 @@ _ODD = (  # a sign that must be there, and the form it belongs to
     ("hooks.slack.com", re.compile(r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/]{20,}")),
     ("/api/webhooks/", re.compile(r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{40,}")),
 )
-_LETTERS_ALONE = (
-    "AKIA",
-    "glpat-",
-    "hf_",
-    "k_live_",
-    "k_test_",
-    "npm_",
-    "sk-",
-)  # keys of which some have no digit
+# Keys of which some have no digit
+_LETTERS_ALONE = ("AKIA", "glpat-", "hf_", "k_live_", "k_test_", "npm_", "sk-")
 _SHORTEST = 16  # characters of what is looked at for a form
 _LONG = re.compile(rf"[\w-]{{{_SHORTEST},}}+")
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")

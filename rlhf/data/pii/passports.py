@@ -40,9 +40,7 @@ _NUMBER = re.compile(
     re.I,
 )
 _REACH, _BACK = 44, 30
-_LABEL = re.compile(
-    r"(?:number|nummer|num\b|no\b|nr\b|n[º°]|№|#|:)\W{0,3}(?:(?:is|was)\W{1,3})?$"
-)  # of those with few digits
+_LABEL = re.compile(r"(?:number|nummer|num\b|no\b|nr\b|n[º°]|№|#|:)\W{0,3}(?:(?:is|was)\W{1,3})?$")
 _TWO = re.compile(
     r"(?<![A-Z0-9<])([A-Z0-9<]{9})(\d)[A-Z<]{3}(\d{6})(\d)[MFX<](\d{6})(\d)[A-Z0-9<]{14}[\d<]\d(?![A-Z0-9<])"
 )
@@ -59,9 +57,10 @@ def passports(seen: Seen) -> Iterator[Span]:
             while match := _NUMBER.search(seen.text, at, at + _REACH + 16):
                 if match.start() > at + _REACH or "\n\n" in seen.text[at : match.start()]:
                     break
-                sure = not match["bare"] or not _VOWEL.search(match["bare"])  # as the German ones
-                sure = sure or bool(_LABEL.search(seen.lower, at, match.start()))
-                if sure and not _NOT_NUMBERS.fullmatch(match[0]):
+                # of few digits: without a vowel, as the German ones, or after a label: TERMINAL2 is none
+                is_word = match["bare"] and _VOWEL.search(match["bare"])
+                is_word = is_word and not _LABEL.search(seen.lower, at, match.start())
+                if not is_word and not _NOT_NUMBERS.fullmatch(match[0]):
                     yield seen.span("passport", *match.span())
                 at = match.end()
             for match in _NUMBER.finditer(seen.text, max(0, word.start() - _BACK), word.start()):

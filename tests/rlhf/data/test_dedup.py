@@ -145,6 +145,43 @@ def test_minhash_estimates_jaccard():
     assert (few < 2**25).all() and (few[1] == few[2]).all() and (few[1] != few[3]).all()
 
 
+@given(st.lists(st.text("ab ", max_size=20), min_size=1, max_size=8), st.data())
+def test_jaccard_is_that_of_sets_of_runs(texts, data):
+    place = st.integers(0, len(texts) - 1)
+    pairs = np.array(data.draw(st.lists(st.tuples(place, place), max_size=12)), np.int64).reshape(-1, 2)
+    filled = [text.ljust(fingerprints.SHINGLE, "\0") for text in texts]
+    runs = [
+        {text[at : at + fingerprints.SHINGLE] for at in range(len(text) - fingerprints.SHINGLE + 1)}
+        for text in filled
+    ]
+    right = [len(runs[a] & runs[b]) / len(runs[a] | runs[b]) for a, b in pairs.tolist()]
+    assert near.jaccard(texts, pairs).tolist() == pytest.approx(right)
+
+
+def test_small_pieces_change_nothing_and_compare_each_pair_once(monkeypatch):
+    frames = [f"tell me all about the {word} of the old town" for word in ("bridge", "market", "castle")]
+    texts = [
+        f"{frame} and why {name} liked it" for frame in frames for name in ("Anna", "Bert", "Carla", "Dora")
+    ]
+    rows = [prompt(f"{at:02d}", text + end) for at, text in enumerate(texts) for end in ("", " ", "!", "?!")]
+    rows = [{**row, "id": f"{at:03d}"} for at, row in enumerate(rows)]
+    whole = copies(rows, prefix_chars=500)
+    minima = fingerprints.of_texts([fingerprints.compared(row, 500) for row in rows])
+    sketches = near.Sketches(minima["minima"], minima["fixed"])
+    leads = np.ones(len(rows), bool)
+    every = [
+        tuple(pair)
+        for some in sketches.likely(near._with_first(sketches, leads), 0.7)
+        for pair in some.tolist()
+    ]
+    monkeypatch.setattr(near, "PAIRS", 20)
+    pieces = [some.tolist() for some in sketches.likely(near._with_first(sketches, leads), 0.7)]
+    assert len(pieces) > 10
+    found = [tuple(pair) for some in pieces for pair in some]
+    assert len(found) == len(set(found)) and set(found) == set(every) and len(every) == len(set(every))
+    assert copies(rows, prefix_chars=500) == whole
+
+
 def test_jaccard_is_exact():
     texts = ["abcdefgh", "abcdefgx", "abc", "abc", "ááááááá"]
     pairs = np.array([[0, 1], [2, 3], [0, 2], [4, 4]])
