@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 from rlhf.models.last_layer import read_at
-from rlhf.models.row_attention import attend_rows, can_attend_rows
+from rlhf.models.row_attention import attend_one, attend_rows, can_attend_one, can_attend_rows
 
 NAME = "packed"
 _NO_MASK = torch.zeros((1, 1, 1, 1), dtype=torch.bool)  # of four dimensions: passed on as it is, and not read
@@ -164,6 +164,8 @@ def attend(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function: [1, H, N, D] each -> [1, N, H, D]. Without a layout, sdpa as ever."""
+    if layout is None and can_attend_one(query, dropout if module.training else 0.0):
+        return attend_one(query, key, value, attention_mask, scaling), None
     if layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs

@@ -65,6 +65,25 @@ class _RowAttention(torch.autograd.Function):
         return found[0], found[1], found[2], None, None
 
 
+def can_attend_one(query: Tensor, dropout: float) -> bool:
+    """Whether a step of decoding is taken by batched products: on a CPU in float32, where torch's kernel is slower."""
+    return query.shape[2] == 1 and query.device.type == "cpu" and query.dtype == torch.float32 and not dropout
+
+
+def attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """A query a row: [B, H, 1, D] over keys and values [B, K, T, D], H a multiple of K. Returns [B, 1, H, D].
+
+    mask: [B, 1, 1, T], 0 where a row looks and -inf elsewhere; None: it looks everywhere. Heads that share keys are one product.
+    """
+    rows, shared, columns, width = key.shape
+    heads = query.reshape(rows * shared, -1, width)
+    hidden = query.new_zeros(1) if mask is None else mask.expand(rows, shared, 1, columns).flatten(0, 1)
+    scores = torch.baddbmm(
+        hidden, heads, key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5 if scale is None else scale
+    )
+    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(rows, 1, -1, value.shape[3])
+
+
 def _spans(lengths: Sequence[int]) -> Iterator[slice]:
     start = 0
     for length in filter(None, lengths):

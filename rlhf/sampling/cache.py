@@ -22,8 +22,9 @@ class Slots:
     def __init__(self, model: Any, pad_id: int, slots: int, columns: int) -> None:
         """columns: tokens of the longest row, prompt and answer."""
         self.model, self.pad_id, self.columns = model, pad_id, columns
+        self.heads = getattr(model.config, "num_key_value_heads", None) or model.config.num_attention_heads
         self.cache = DynamicCache(config=model.config)
-        self.layers = [SlotLayer(slots * columns) for _ in self.cache.layers]
+        self.layers = [SlotLayer(slots, columns) for _ in self.cache.layers]
         self.cache.layers = list(self.layers)
 
     def read(self, prompts: list[list[int]], slots: Tensor) -> Tensor:
@@ -31,11 +32,9 @@ class Slots:
         device = self.model.device
         batch = pad(prompts, [[]] * len(prompts), self.pad_id, device)
         layout = layout_of(batch.is_real)
+        places = self._places(slots[layout.places // layout.width], layout.positions[0])
         for layer in self.layers:
-            layer.places, layer.shown = (
-                slots[layout.places // layout.width] * self.columns + layout.positions[0],
-                None,
-            )
+            layer.places, layer.shown = places, None
         ends = batch.is_real.sum(1).cumsum(0) - 1
         hidden = hidden_states(self.model, batch.ids, batch.is_real, layout, ends, self.cache)
         return self.model.get_output_embeddings()(hidden)
@@ -43,13 +42,15 @@ class Slots:
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """A token [B] more for the first B slots, at its position [B] in the row. Returns the logits after it [B, V]."""
         rows, width = len(tokens), int(positions.max()) + 1
-        columns = torch.arange(width, device=tokens.device)
-        places = torch.arange(rows, device=tokens.device) * self.columns + positions
+        is_hidden = torch.arange(width, device=tokens.device) > positions[:, None]
+        mask = torch.zeros(is_hidden.shape, dtype=self.model.dtype, device=tokens.device)
+        mask = mask.masked_fill_(is_hidden, -torch.inf)
+        places = self._places(torch.arange(rows, device=tokens.device), positions)
         for layer in self.layers:
-            layer.places, layer.shown = places, (self.columns, rows, width)
+            layer.places, layer.shown = places, (rows, width)
         return self.model(
             input_ids=tokens[:, None],
-            attention_mask=(columns <= positions[:, None])[:, None, None],
+            attention_mask=mask[:, None, None],
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
@@ -60,29 +61,32 @@ class Slots:
         moved = torch.nonzero(rows != torch.arange(len(rows), device=rows.device))[:, 0]
         for layer in self.layers:
             for held in (layer.keys, layer.values):
-                by_slot = held.unflatten(0, (-1, self.columns))
-                by_slot[moved] = by_slot[rows[moved]]
+                held[moved] = held[rows[moved]]
+
+    def _places(self, slots: Tensor, columns: Tensor) -> Tensor:
+        """[tokens * H]: where each head of tokens at these slots and columns, [tokens] each, stands in a layer."""
+        heads = torch.arange(self.heads, device=slots.device)
+        return ((slots[:, None] * self.heads + heads) * self.columns + columns[:, None]).flatten()
 
 
 class SlotLayer(DynamicLayer):
-    """Keys and values of one layer, [slots * columns, H, D], in memory reserved for all tokens to come.
+    """Keys and values of one layer, [slots, H, columns, D], in memory reserved for all tokens to come.
 
     DynamicLayer copies what it holds at every token, which costs a small model more than its arithmetic.
     """
 
-    places: Tensor  # [tokens] int64, where the next tokens are written
-    shown: (
-        tuple[int, int, int] | None
-    )  # columns a slot, and how many slots and columns attention sees; None: none
+    places: Tensor  # [tokens * H] int64, where the next tokens are written
+    shown: tuple[int, int] | None  # how many slots and columns attention sees; None: none
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, slots: int, columns: int) -> None:
         super().__init__()
-        self.size = size
+        self.slots, self.columns = slots, columns
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
         self.keys, self.values = (
-            part.new_zeros((self.size, part.shape[1], part.shape[3])) for part in (key_states, value_states)
+            part.new_zeros((self.slots, part.shape[1], self.columns, part.shape[3]))
+            for part in (key_states, value_states)
         )
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -92,16 +96,12 @@ class SlotLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         seen = []
         for held, new in ((self.keys, key_states), (self.values, value_states)):
-            held.index_copy_(0, self.places, new.transpose(1, 2).flatten(0, 1))
-            seen.append(new if self.shown is None else self._show(held, *self.shown))
+            held.flatten(0, 2).index_copy_(0, self.places, new.transpose(1, 2).flatten(0, 2))
+            seen.append(new if self.shown is None else held[: self.shown[0], :, : self.shown[1]])
         return seen[0], seen[1]
 
     def get_seq_length(self) -> int:
-        return 0 if self.shown is None else self.shown[2] - 1
-
-    @staticmethod
-    def _show(held: Tensor, columns: int, rows: int, width: int) -> Tensor:
-        return held.unflatten(0, (-1, columns))[:rows, :width].transpose(1, 2)
+        return 0 if self.shown is None else self.shown[1] - 1
 
 
 class Padded:

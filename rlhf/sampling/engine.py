@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rlhf import distributed
 from rlhf.chat import Message, encode_prompt
+from rlhf.models.laid_out import laid_out
 from rlhf.models.packed import is_packing
 from rlhf.models.rows import in_order
 from rlhf.sampling.decoding import Answers, decode
@@ -119,7 +120,8 @@ def _answer(
 ) -> list[Completion]:
     was_training = model.training
     model.eval()
-    decode(model, tokenizer.pad_token_id, prompts, answers, slots, on_ended)
+    with laid_out(model):
+        decode(model, tokenizer.pad_token_id, prompts, answers, slots, on_ended)
     model.train(was_training)
     lengths, ended, drawn = answers.lengths.tolist(), answers.ended.tolist(), answers.ids.tolist()
     is_drawn = torch.arange(answers.ids.shape[1], device=model.device) < answers.lengths[:, None]

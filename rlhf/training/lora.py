@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rlhf.models.laid_out import is_linear
+
 NAME = "default"  # of the adapter, as peft calls it
 
 
@@ -24,7 +26,7 @@ def adapt(model: Any, rank: int | None) -> Any:
     from peft import LoraConfig, inject_adapter_in_model
 
     head = model.score if hasattr(model, "score") else model.get_output_embeddings()
-    targets = [name for name, module in model.named_modules() if _is_linear(module) and module is not head]
+    targets = [name for name, module in model.named_modules() if is_linear(module) and module is not head]
     inject_adapter_in_model(
         LoraConfig(
             r=rank,
@@ -39,10 +41,6 @@ def adapt(model: Any, rank: int | None) -> Any:
     if hasattr(model, "score"):
         model.score.requires_grad_(True)
     return model
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

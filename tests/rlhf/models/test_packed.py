@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from rlhf.models import packed
-from rlhf.models.row_attention import attend_rows
+from rlhf.models.row_attention import attend_one, attend_rows
 
 
 @pytest.mark.parametrize("scale", [None, 0.3])
@@ -55,3 +55,24 @@ def test_what_the_kernel_of_rows_does_not_take_goes_in_blocks(dtype, of_values):
     first = _by_definition(*(part[:, :, :2] for part in (query, key, value)), None)
     torch.testing.assert_close(found[:, :2], first.transpose(1, 2))
     assert query.grad is not None and value.grad is not None
+
+
+@pytest.mark.parametrize("shared", [1, 2, 6])
+@pytest.mark.parametrize("of_values", [8, 4])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_one_query_a_row_is_torchs_own_attention(shared, of_values, scale):
+    """Six heads over `shared` sets of keys, some of each row's hidden; keys stand in a larger memory, as a cache's do."""
+    torch.manual_seed(0)
+    rows, heads, columns, width = 3, 6, 5, 8
+    query = torch.randn(rows, heads, 1, width)
+    key = torch.randn(rows, shared, columns + 2, width)[:, :, :columns]
+    value = torch.randn(rows, shared, columns + 2, of_values)[:, :, :columns]
+    mask = torch.zeros(rows, columns).masked_fill(
+        torch.arange(columns) >= torch.tensor([1, 3, 5])[:, None], -torch.inf
+    )
+    for shown in (mask[:, None, None], None):
+        expected = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=shown, scale=scale, enable_gqa=True
+        )
+        found = attend_one(query, key, value, shown, scale)
+        torch.testing.assert_close(found, expected.transpose(1, 2))

@@ -9,6 +9,7 @@ from rlhf.models.policy import response_logprobs, token_logprobs
 from rlhf.models.rows import Batch, pad
 from rlhf.sampling.engine import sample_ids
 from rlhf.training.finite import name_of_broken_gradient, require_finite
+from rlhf.training.lora import adapt, trainable
 from rlhf.training.ppo_trainer import check_first_ratio
 
 FAMILIES = ("gpt2", "llama", "neox")
@@ -38,6 +39,18 @@ def test_first_ratio_is_one(model, words, temperature):
         model, words, PROMPTS, max_new_tokens=12, temperature=temperature, seed=1, max_tokens=60
     )
     again = response_logprobs(model, PROMPTS, [c.ids for c in found], pad_id=3, temperature=temperature)
+    for completion, logprobs in zip(found, again, strict=True):
+        assert torch.allclose((logprobs - completion.logprobs).exp(), torch.ones_like(logprobs), atol=1e-5)
+
+
+def test_first_ratio_is_one_with_adapters(model, words):
+    """Sampling adds them to the weights, training computes them apart."""
+    adapt(model, 4)
+    with torch.no_grad():
+        for parameter in trainable(model):
+            parameter.normal_(std=0.1)
+    found = sample_ids(model, words, PROMPTS, max_new_tokens=12, temperature=1.0, seed=1)
+    again = response_logprobs(model, PROMPTS, [c.ids for c in found], pad_id=3, temperature=1.0)
     for completion, logprobs in zip(found, again, strict=True):
         assert torch.allclose((logprobs - completion.logprobs).exp(), torch.ones_like(logprobs), atol=1e-5)
 

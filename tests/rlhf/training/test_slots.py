@@ -94,7 +94,8 @@ def test_slots_are_refilled_while_others_go_on_and_bound_memory(model, words, pr
     assert read[0] == 5 and sum(read) == len(prompts)
     assert any(count < 5 for count in read[1:-1])  # the others went on
     for layer in made[0].layers:
-        assert len(layer.keys) == len(layer.values) == 5 * (max(map(len, prompts)) + ROOM)
+        for held in (layer.keys, layer.values):
+            assert (held.shape[0], held.shape[2]) == (5, max(map(len, prompts)) + ROOM)
 
 
 def test_a_slot_holds_what_a_growing_cache_holds(model):
