@@ -30,7 +30,12 @@ class RewardModel:
 
     @property
     def bias(self) -> float:
-        return float(getattr(self.model.config, "reward_bias", 0.0))
+        return bias_of(self.model)
+
+
+def bias_of(model: Any) -> float:
+    """What a reward model's head lacks of a reward; 0 where nothing was set."""
+    return float(getattr(model.config, "reward_bias", 0.0))
 
 
 def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> RewardModel:

@@ -60,7 +60,7 @@ def run(job: Job) -> dict[str, Any]:
             warned = True
             log.warning("PPO iteration %d: %s", iteration + 1, sentence)
         if job.is_main:
-            keep_episodes(job, iteration + 1, trajectory, completions, trainer.tokenizer)
+            keep_episodes(job, iteration + 1, trajectory, completions, trainer)
         if iteration + 1 < iterations and checkpoints.is_due():
             state = {"trainer": trainer.state(), "random": random_state(), "figures": figures}
             checkpoints.save(iteration + 1, state, trainer.engine.write)
@@ -155,10 +155,10 @@ def keep_episodes(
     iteration: int,
     trajectory: Trajectory,
     completions: list[Completion],
-    tokenizer: Any,
+    trainer: PPOTrainer,
     count: int = 4,
 ) -> None:
-    """A few episodes of the iteration as JSON Lines, personal data redacted."""
+    """A few episodes of the iteration as JSON Lines, personal data redacted; reward and value as the reward model gives them."""
     kl = (
         k1(trajectory.logprobs, trajectory.reference_logprobs)
         .masked_fill(~trajectory.batch.is_response, 0.0)
@@ -168,10 +168,10 @@ def keep_episodes(
         for row, completion in enumerate(completions[:count]):
             episode = {
                 "iteration": iteration,
-                "prompt": redact(tokenizer.decode(completion.prompt_ids, skip_special_tokens=True)),
+                "prompt": redact(trainer.tokenizer.decode(completion.prompt_ids, skip_special_tokens=True)),
                 "completion": redact(completion.text),
                 "reward": float(trajectory.raw_scores[row]),
                 "kl": float(kl[row]),
-                "value": float(trajectory.values[row][trajectory.batch.is_response[row]][0]),
+                "value": float(trajectory.values[row][trajectory.batch.is_response[row]][0]) * trainer.scale,
             }
             lines.write(json.dumps(episode, ensure_ascii=False) + "\n")

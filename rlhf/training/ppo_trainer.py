@@ -57,14 +57,22 @@ class PolicyAndValue(nn.Module):
         self.policy, self.value = policy, value
 
     def forward(
-        self, batch: Batch | None, temperature: float = 1.0, pretraining: Tensor | None = None
+        self,
+        batch: Batch | None,
+        temperature: float = 1.0,
+        scale: float = 1.0,
+        pretraining: Tensor | None = None,
     ) -> tuple[TokenLogprobs, Tensor] | Tensor:
-        """(log-probabilities, values) of episodes; or, given `pretraining` rows [B, T], their mean NLL a token."""
+        """(log-probabilities, values) of episodes; or, given `pretraining` rows [B, T], their mean NLL a token.
+
+        temperature: divides the logits; scale: what rewards are divided by.
+        """
         if batch is None:
             assert pretraining is not None
             logits = self.policy(input_ids=pretraining, use_cache=False).logits
             return ptx_loss(logits, pretraining, torch.ones_like(pretraining, dtype=torch.bool))
-        return token_logprobs(self.policy, batch, temperature=temperature), values_before(self.value, batch)
+        logprobs = token_logprobs(self.policy, batch, temperature=temperature)
+        return logprobs, values_before(self.value, batch, scale)
 
 
 class PPOTrainer:
@@ -213,7 +221,7 @@ class PPOTrainer:
         for number, group in enumerate(groups):
             episodes = select(part, group)
             weight = float(episodes.batch.is_response.sum()) / total if number < len(own) else 0.0
-            loss, found = episode_loss(engine, episodes, params)
+            loss, found = episode_loss(engine, episodes, params, self.scale)
             engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
             for name, value in found.items():
                 figures[name] = (
@@ -252,10 +260,12 @@ class PPOTrainer:
         return (self.seed * 1_000_003 + iteration) * 1_009 + distributed.rank()
 
 
-def episode_loss(engine: Engine, part: Trajectory, params: PPOParams) -> tuple[Tensor, dict[str, float]]:
-    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes."""
+def episode_loss(
+    engine: Engine, part: Trajectory, params: PPOParams, scale: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes. scale: of the reward."""
     is_response = part.batch.is_response
-    (logprobs, entropy), values = engine(part.batch, params.temperature)
+    (logprobs, entropy), values = engine(part.batch, params.temperature, scale)
     actor = policy_loss(logprobs, part.logprobs, part.advantages, is_response, clip=params.clip)
     critic = value_loss(values, part.values, part.returns, is_response, clip=params.value_clip)
     require_finite(

@@ -77,7 +77,7 @@ def collect(
         error = disagreement(completions, policy_rows)
     logprobs = _place(policy_rows, batch)
     reference_logprobs = _place(reference_rows, batch)
-    values = response_values(value, batch)
+    values = response_values(value, batch, scale)
     charged = ESTIMATORS[params.kl_estimator](logprobs, reference_logprobs)
     rewards = token_rewards(scores, charged, batch.is_response, kl_coef=kl_coef)
     if params.whiten_rewards:
@@ -103,21 +103,29 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
     return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
-def response_values(value: Any, batch: Batch) -> Tensor:
-    """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T]."""
+def response_values(value: Any, batch: Batch, scale: float = 1.0) -> Tensor:
+    """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T].
+
+    scale: what the rewards that it predicts are divided by.
+    """
     found = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
     at_once = tokens_at_once(batch.ids.device)
     for rows in by_length(batch.is_real.sum(1).tolist(), at_once, least=shortest(value)):
         width = int(batch.is_real[rows].sum(1).max())
         part = Batch(*(tensor[rows, :width] for tensor in batch))
-        found[rows, :width] = values_before(value, part)
+        found[rows, :width] = values_before(value, part, scale)
     return found
 
 
-def values_before(value: Any, batch: Batch) -> Tensor:
-    """The value head read one token earlier than each response token. [B, T], 0 outside the response."""
+def values_before(value: Any, batch: Batch, scale: float = 1.0) -> Tensor:
+    """The value model read one token earlier than each response token. [B, T], 0 outside the response.
+
+    It starts as the reward model, so it is read as one: its head with the reward's bias, over `scale`. A head that was read
+    as it stands would begin off by the bias, and a clipped value makes that good by a fifth of a reward an iteration.
+    """
     before = functional.pad(batch.is_response[:, 1:], (0, 1))
-    return functional.pad(reward.token_scores(value, batch.ids, batch.is_real, before)[:, :-1], (1, 0))
+    rewards = (reward.token_scores(value, batch.ids, batch.is_real, before) + reward.bias_of(value)) / scale
+    return functional.pad(rewards.masked_fill(~before, 0.0)[:, :-1], (1, 0))
 
 
 def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:

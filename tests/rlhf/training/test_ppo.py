@@ -84,14 +84,45 @@ def test_the_average_of_the_weights_is_saved_beside_them(world, one_iteration):
 
 
 def test_the_value_model_starts_as_the_reward_model(world, one_iteration):
+    """Its bias included: the reward of a prompt that is not answered yet."""
     rm = reward.load_reward_model(world.reward_model)
+    assert abs(rm.bias) > 1e-3
     prompts = {r["messages"][0]["content"]: r["messages"] for r in load.prompts(world.curated, "ppo")}
     for episode in read_jsonl(one_iteration / "first/rollouts.jsonl"):
         ids = encode_prompt(rm.tokenizer, prompts[episode["prompt"].split("\n")[1]])
         row = torch.tensor([ids])
         with torch.no_grad():
-            expected = reward.row_scores(rm.model, row, torch.ones_like(row, dtype=torch.bool))[0]
+            expected = reward.row_scores(rm.model, row, torch.ones_like(row, dtype=torch.bool))[0] + rm.bias
         assert episode["value"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_a_reward_that_is_the_same_for_every_answer_teaches_nothing(world):
+    """A reward model that is its bias alone: values begin at the rewards, so no token has an advantage."""
+    policy, words = directories.load_policy(world.rl_start)
+    rm = reward.load_reward_model(world.reward_model)
+    rm.model.config.reward_bias = -3.0
+    with torch.no_grad():
+        rm.model.score.weight.zero_()
+    params = world.params(ppo={"whiten_advantages": False}).ppo
+    prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")]
+    found, _ = rollouts.collect(
+        TorchSampler(words, params),
+        policy,
+        rm.model,
+        policy,
+        partial(reward.score_rows, rm),
+        words,
+        prompts,
+        params,
+        kl_coef=0.5,
+        scale=2.0,
+        seed=0,
+    )
+    values = found.values[found.batch.is_response]
+    torch.testing.assert_close(values, torch.full_like(values, -1.5))
+    assert float(found.advantages.abs().max()) < 1e-4 and not bool(
+        found.values[~found.batch.is_response].any()
+    )
 
 
 def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
