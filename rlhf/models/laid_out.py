@@ -15,17 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_DTYPES = (torch.float32, torch.bfloat16)
-
 
 @contextmanager
 def laid_out(model: Any) -> Iterator[None]:
-    """Meanwhile every linear layer of `model` computes with a copy of its weight as it is now, without a gradient.
+    """Meanwhile the linear layers of `model` compute with a copy of their weights as they are now, without a gradient.
 
-    Results are the layer's own up to rounding. Off a CPU, and where oneDNN is not there, nothing changes.
+    Results are the layer's own up to rounding. Nothing changes off a CPU, in other numbers than float32 and bfloat16, where
+    oneDNN does not take them, and in a layer that is more than a product with a matrix.
     """
-    able = model.device.type == "cpu" and model.dtype in _DTYPES and torch.backends.mkldnn.is_available()
-    layers = linear_layers(model) if able else []
+    layers = [layer for layer in linear_layers(model) if _can_lay_out(layer)]
     try:
         for layer in layers:
             layer.forward = _forward(layer)
@@ -36,16 +34,31 @@ def laid_out(model: Any) -> Iterator[None]:
 
 
 def linear_layers(model: nn.Module) -> list[Any]:
-    """Layers that multiply by a matrix; one with adapters is one layer."""
+    """Layers that multiply by a matrix. One with adapters in float32 is one layer: coarser numbers would lose what they add."""
     found: list[Any] = []
     for child in model.children():
-        is_layer = is_linear(child) or hasattr(child, "get_delta_weight")
-        found += [child] if is_layer else linear_layers(child)
+        is_adapted = hasattr(child, "get_delta_weight") and child.weight.dtype == torch.float32
+        found += [child] if is_adapted or is_linear(child) else linear_layers(child)
     return found
 
 
 def is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's
+
+
+def _can_lay_out(layer: Any) -> bool:
+    base = getattr(layer, "base_layer", layer)
+    return (
+        base.weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and (base.weight.dtype == torch.float32 or _is_fast_bfloat16(base.weight))
+        and (not isinstance(base, nn.Linear) or type(base).forward is nn.Linear.forward)
+        and "forward" not in vars(layer)
+    )
+
+
+def _is_fast_bfloat16(weight: Tensor) -> bool:
+    return weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 Attention is a small part of a transformer's work at the lengths of prompts and answers, and padding a large part of a
 batch's tokens; so every linear layer sees the real tokens only, [1, N], and attention, which must know the rows, takes
 them one by one (on a CPU: rlhf/models/row_attention.py) or is given them as [B, T] and read back. It is registered with
-transformers under NAME, and is sdpa for every other call.
+transformers under NAME. Every other call is sdpa's, but for a step of decoding on a CPU.
 """
 
 from __future__ import annotations
@@ -163,16 +163,17 @@ def attend(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: [1, H, N, D] each -> [1, N, H, D]. Without a layout, sdpa as ever."""
-    if layout is None and can_attend_one(query, dropout if module.training else 0.0):
-        return attend_one(query, key, value, attention_mask, scaling), None
+    """transformers' attention function: [1, H, N, D] each -> [1, N, H, D]. Without a layout rows are padded, [B, H, T, D]."""
+    dropout = dropout if module.training else 0.0
     if layout is None:
+        is_plain = not dropout and kwargs.get("softcap") is None and kwargs.get("position_bias") is None
+        if is_plain and can_attend_one(query, attention_mask):
+            return attend_one(query, key, value, attention_mask, scaling), None
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    dropout = dropout if module.training else 0.0
     if not dropout and can_attend_rows(query, key, value):
         return attend_rows(query, key, value, layout.lengths, scaling), None
     return attend_blocks(query, key, value, layout.blocks, dropout, scaling), None

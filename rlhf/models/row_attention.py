@@ -1,4 +1,5 @@
-"""Causal attention of rows that stand one after another, each by itself, on a CPU: nothing is padded, nothing copied.
+"""Attention on a CPU: causal, of rows that stand one after another, each by itself, where nothing is padded and nothing copied;
+and of a token a row over what the row's cache holds.
 
 On a GPU a call for each row would cost more than padding does; there `rlhf.models.packed` takes rows in blocks.
 """
@@ -65,9 +66,14 @@ class _RowAttention(torch.autograd.Function):
         return found[0], found[1], found[2], None, None
 
 
-def can_attend_one(query: Tensor, dropout: float) -> bool:
-    """Whether a step of decoding is taken by batched products: on a CPU in float32, where torch's kernel is slower."""
-    return query.shape[2] == 1 and query.device.type == "cpu" and query.dtype == torch.float32 and not dropout
+def can_attend_one(query: Tensor, mask: Tensor | None) -> bool:
+    """Whether `attend_one` takes a step of decoding: one token a row, on a CPU in float32, where torch's kernel is slower."""
+    return (
+        query.shape[2] == 1
+        and query.device.type == "cpu"
+        and query.dtype == torch.float32
+        and (mask is None or (mask.dtype == query.dtype and mask.shape[1] == 1))
+    )
 
 
 def attend_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:

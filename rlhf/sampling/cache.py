@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,7 +24,6 @@ class Slots:
     def __init__(self, model: Any, pad_id: int, slots: int, columns: int) -> None:
         """columns: tokens of the longest row, prompt and answer."""
         self.model, self.pad_id, self.columns = model, pad_id, columns
-        self.heads = getattr(model.config, "num_key_value_heads", None) or model.config.num_attention_heads
         self.cache = DynamicCache(config=model.config)
         self.layers = [SlotLayer(slots, columns) for _ in self.cache.layers]
         self.cache.layers = list(self.layers)
@@ -63,10 +64,15 @@ class Slots:
             for held in (layer.keys, layer.values):
                 held[moved] = held[rows[moved]]
 
-    def _places(self, slots: Tensor, columns: Tensor) -> Tensor:
-        """[tokens * H]: where each head of tokens at these slots and columns, [tokens] each, stands in a layer."""
-        heads = torch.arange(self.heads, device=slots.device)
-        return ((slots[:, None] * self.heads + heads) * self.columns + columns[:, None]).flatten()
+    def _places(self, slots: Tensor, columns: Tensor) -> Callable[[int], Tensor]:
+        """Where tokens at these slots and columns, [tokens] each, stand in a layer of H heads: H -> [tokens * H]."""
+
+        @cache
+        def places(heads: int) -> Tensor:
+            numbers = torch.arange(heads, device=slots.device)
+            return ((slots[:, None] * heads + numbers) * self.columns + columns[:, None]).flatten()
+
+        return places
 
 
 class SlotLayer(DynamicLayer):
@@ -75,7 +81,7 @@ class SlotLayer(DynamicLayer):
     DynamicLayer copies what it holds at every token, which costs a small model more than its arithmetic.
     """
 
-    places: Tensor  # [tokens * H] int64, where the next tokens are written
+    places: Callable[[int], Tensor]  # heads -> [tokens * heads] int64, where the next tokens are written
     shown: tuple[int, int] | None  # how many slots and columns attention sees; None: none
 
     def __init__(self, slots: int, columns: int) -> None:
@@ -96,7 +102,7 @@ class SlotLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         seen = []
         for held, new in ((self.keys, key_states), (self.values, value_states)):
-            held.flatten(0, 2).index_copy_(0, self.places, new.transpose(1, 2).flatten(0, 2))
+            held.flatten(0, 2).index_copy_(0, self.places(new.shape[1]), new.transpose(1, 2).flatten(0, 2))
             seen.append(new if self.shown is None else held[: self.shown[0], :, : self.shown[1]])
         return seen[0], seen[1]
 

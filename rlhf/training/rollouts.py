@@ -103,7 +103,7 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
     return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
-def response_values(value: Any, batch: Batch, scale: float = 1.0) -> Tensor:
+def response_values(value: Any, batch: Batch, scale: float) -> Tensor:
     """V at each response token: of the state BEFORE it, so that the value does not see the action. [B, T].
 
     scale: what the rewards that it predicts are divided by.
@@ -117,11 +117,11 @@ def response_values(value: Any, batch: Batch, scale: float = 1.0) -> Tensor:
     return found
 
 
-def values_before(value: Any, batch: Batch, scale: float = 1.0) -> Tensor:
+def values_before(value: Any, batch: Batch, scale: float) -> Tensor:
     """The value model read one token earlier than each response token. [B, T], 0 outside the response.
 
     It starts as the reward model, so it is read as one: its head with the reward's bias, over `scale`. A head that was read
-    as it stands would begin off by the bias, and a clipped value makes that good by a fifth of a reward an iteration.
+    as it stands would begin off by the bias, and ppo.value_clip lets it make good so much an iteration, and no more.
     """
     before = functional.pad(batch.is_response[:, 1:], (0, 1))
     rewards = (reward.token_scores(value, batch.ids, batch.is_real, before) + reward.bias_of(value)) / scale

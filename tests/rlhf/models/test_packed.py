@@ -76,3 +76,15 @@ def test_one_query_a_row_is_torchs_own_attention(shared, of_values, scale):
         )
         found = attend_one(query, key, value, shown, scale)
         torch.testing.assert_close(found, expected.transpose(1, 2))
+
+
+def test_a_step_that_products_do_not_take_is_torchs(families):
+    """A mask of bools, as generate gives it for padded prompts, and in a model of float64."""
+    torch.manual_seed(0)
+    model = packed.prepare(families["llama"]().eval())
+    ids = torch.tensor([[3, 3, 5, 6], [7, 8, 9, 10]])
+    settings = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 3, "eos_token_id": None}
+    padded = model.generate(ids, attention_mask=(ids != 3).long(), **settings)
+    alone = model.generate(ids[:1, 2:], **settings)
+    assert padded[0, 4:].tolist() == alone[0, 2:].tolist()
+    assert model.double().generate(ids[:1, 2:], **settings).tolist() == alone.tolist()

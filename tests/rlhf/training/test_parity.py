@@ -103,7 +103,7 @@ def test_log_probabilities(trl, made, name, theirs):
 
 
 def test_values_and_scores(trl, made):
-    values = response_values(made.value, made.batch)
+    values = response_values(made.value, made.batch, 1.0)
     assert torch.allclose(
         counted(values, made.batch.is_response), counted(trl.values, trl.is_response), **NEAR
     )

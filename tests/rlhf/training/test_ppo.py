@@ -97,32 +97,31 @@ def test_the_value_model_starts_as_the_reward_model(world, one_iteration):
 
 
 def test_a_reward_that_is_the_same_for_every_answer_teaches_nothing(world):
-    """A reward model that is its bias alone: values begin at the rewards, so no token has an advantage."""
-    policy, words = directories.load_policy(world.rl_start)
-    rm = reward.load_reward_model(world.reward_model)
-    rm.model.config.reward_bias = -3.0
-    with torch.no_grad():
-        rm.model.score.weight.zero_()
-    params = world.params(ppo={"whiten_advantages": False}).ppo
-    prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")]
-    found, _ = rollouts.collect(
-        TorchSampler(words, params),
-        policy,
-        rm.model,
-        policy,
+    """A reward model that is its bias alone: values begin at the rewards, in the rollout and in the update."""
+    params = world.params(ppo={"whiten_advantages": False, "ptx_coef": 0.0, "batch": 8, "minibatch": 4})
+    (policy, words), (reference, _) = (directories.load_policy(world.rl_start) for _ in range(2))
+    rm, value = (reward.load_reward_model(world.reward_model) for _ in range(2))
+    for model in (rm.model, value.model):
+        model.config.reward_bias = -3.0
+        with torch.no_grad():
+            model.score.weight.zero_()
+    trainer = ppo_trainer.PPOTrainer(
+        policy.eval(),
+        value.model.eval(),
+        reference.eval(),
         partial(reward.score_rows, rm),
         words,
-        prompts,
-        params,
-        kl_coef=0.5,
+        params.ppo,
+        params.compute,
         scale=2.0,
-        seed=0,
     )
+    prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")[:8]]
+    figures, found, _ = trainer.iterate(0, prompts)
     values = found.values[found.batch.is_response]
     torch.testing.assert_close(values, torch.full_like(values, -1.5))
-    assert float(found.advantages.abs().max()) < 1e-4 and not bool(
-        found.values[~found.batch.is_response].any()
-    )
+    assert not bool(found.values[~found.batch.is_response].any())
+    assert float(found.advantages.abs().max()) < 1e-4
+    assert figures["value_loss"] < 1e-8
 
 
 def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):

@@ -98,6 +98,7 @@ def test_slots_are_refilled_while_others_go_on_and_bound_memory(model, words, pr
             assert (held.shape[0], held.shape[2]) == (5, max(map(len, prompts)) + ROOM)
 
 
+@pytest.mark.parametrize("model", ["gpt2", "llama", "neox", "deepseek"], indirect=True)
 def test_a_slot_holds_what_a_growing_cache_holds(model):
     """Two rows decoded, the second moved into the first's slot, another prompt read into its own: the same logits."""
     with torch.no_grad():
