@@ -33,7 +33,7 @@ class Slots:
         device = self.model.device
         batch = pad(prompts, [[]] * len(prompts), self.pad_id, device)
         layout = layout_of(batch.is_real)
-        places = self._places(slots[layout.places // layout.width], layout.positions[0])
+        places = _places(slots[layout.places // layout.width], layout.positions[0], self.columns)
         for layer in self.layers:
             layer.places, layer.shown = places, None
         ends = batch.is_real.sum(1).cumsum(0) - 1
@@ -46,7 +46,7 @@ class Slots:
         is_hidden = torch.arange(width, device=tokens.device) > positions[:, None]
         mask = torch.zeros(is_hidden.shape, dtype=self.model.dtype, device=tokens.device)
         mask = mask.masked_fill_(is_hidden, -torch.inf)
-        places = self._places(torch.arange(rows, device=tokens.device), positions)
+        places = _places(torch.arange(rows, device=tokens.device), positions, self.columns)
         for layer in self.layers:
             layer.places, layer.shown = places, (rows, width)
         return self.model(
@@ -63,16 +63,6 @@ class Slots:
         for layer in self.layers:
             for held in (layer.keys, layer.values):
                 held[moved] = held[rows[moved]]
-
-    def _places(self, slots: Tensor, columns: Tensor) -> Callable[[int], Tensor]:
-        """Where tokens at these slots and columns, [tokens] each, stand in a layer of H heads: H -> [tokens * H]."""
-
-        @cache
-        def places(heads: int) -> Tensor:
-            numbers = torch.arange(heads, device=slots.device)
-            return ((slots[:, None] * heads + numbers) * self.columns + columns[:, None]).flatten()
-
-        return places
 
 
 class SlotLayer(DynamicLayer):
@@ -108,6 +98,20 @@ class SlotLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return 0 if self.shown is None else self.shown[1] - 1
+
+
+def _places(slots: Tensor, columns: Tensor, size: int) -> Callable[[int], Tensor]:
+    """Where tokens at these slots and columns, [tokens] each, stand in a layer of H heads: H -> [tokens * H].
+
+    size: columns a slot. It holds no `Slots`: a circle of references would keep a cache until the next collection.
+    """
+
+    @cache
+    def places(heads: int) -> Tensor:
+        numbers = torch.arange(heads, device=slots.device)
+        return ((slots[:, None] * heads + numbers) * size + columns[:, None]).flatten()
+
+    return places
 
 
 class Padded:

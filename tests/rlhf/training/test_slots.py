@@ -1,6 +1,8 @@
 """Continuous batching: rows that end make room for the next prompts, and no answer notices."""
 
+import gc
 import random
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -114,6 +116,20 @@ def test_a_slot_holds_what_a_growing_cache_holds(model):
         expect(model, logits, [[10, 11]])
         logits = held.step(torch.tensor([17, 18]), torch.tensor([3, 2]))
         expect(model, logits, [[9, 15, 16, 17], [10, 11, 18]])
+
+
+def test_the_memory_of_a_cache_is_free_once_it_is_not_used(model):
+    with torch.no_grad():
+        held = cache.Slots(model, 3, slots=1, columns=8)
+        held.read([[5, 6, 7]], torch.tensor([0]))
+        held.step(torch.tensor([14]), torch.tensor([3]))
+    gc.disable()
+    try:
+        keys = weakref.ref(held.layers[0].keys)
+        del held
+        assert keys() is None
+    finally:
+        gc.enable()
 
 
 def expect(model, logits, rows):
