@@ -50,15 +50,15 @@ def test_weights_are_those_of_the_moment_adapters_included(model):
             parameter.normal_(std=0.2)
     before = logits(model)
     with laid_out(model):
-        torch.testing.assert_close(logits(model), before, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits(model), before, atol=1e-5, rtol=1e-5)
         with torch.no_grad():
             for parameter in trainable(model):
                 parameter.mul_(2)
-        torch.testing.assert_close(logits(model), before, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits(model), before, atol=1e-5, rtol=1e-5)
     after = logits(model)
     assert not torch.allclose(after, before, atol=1e-2)
     with laid_out(model):
-        torch.testing.assert_close(logits(model), after, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits(model), after, atol=1e-5, rtol=1e-5)
 
 
 def test_adapters_of_bfloat16_are_not_added_to_weights_that_would_round_them_away(model):
