@@ -187,6 +187,9 @@ class PPOParams(Section):
     )
     value_lr: float = Field(6e-4, gt=0, description="paper: 9e-6")
     warmup: int = Field(5, ge=0, description="iterations from one tenth of the rate (paper: 10)")
+    value_warmup: int = Field(
+        0, ge=0, description="first iterations in which the value model alone learns (paper: none)"
+    )
     kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
         "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"

@@ -137,10 +137,9 @@ class PPOTrainer:
         Raises RuntimeError where the first minibatch's ratio is not 1, and where a number is NaN or infinite.
         """
         started = time.time()
-        for group, peak in zip(
-            self.engine.optimizer.param_groups, (self.params.lr, self.params.value_lr), strict=True
-        ):
-            group["lr"] = peak * warmup_from_tenth(iteration, self.params.warmup)
+        policy_group, value_group = self.engine.optimizer.param_groups
+        policy_group["lr"] = self.params.lr * policy_rate(iteration, self.params)
+        value_group["lr"] = self.params.value_lr * warmup_from_tenth(iteration, self.params.warmup)
         with self.engine.whole():
             trajectory, completions = collect(
                 self.sampler,
@@ -258,6 +257,12 @@ class PPOTrainer:
     def _sampling_seed(self, iteration: int) -> int:
         """Another for each iteration and process."""
         return (self.seed * 1_000_003 + iteration) * 1_009 + distributed.rank()
+
+
+def policy_rate(iteration: int, params: PPOParams) -> float:
+    """The policy's share of ppo.lr in an iteration, counted from 0: nothing while only the value model learns."""
+    learnt = iteration - params.value_warmup
+    return warmup_from_tenth(learnt, params.warmup) if learnt >= 0 else 0.0
 
 
 def episode_loss(

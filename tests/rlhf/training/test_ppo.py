@@ -23,6 +23,25 @@ def weights(directory):
     return load_file(directory / "model.safetensors")
 
 
+def trainer_of(world, params, rm, value, **settings):
+    """A trainer from the world's RL start towards a reward model."""
+    (policy, words), (reference, _) = (directories.load_policy(world.rl_start) for _ in range(2))
+    return ppo_trainer.PPOTrainer(
+        policy.eval(),
+        value.model.eval(),
+        reference.eval(),
+        partial(reward.score_rows, rm),
+        words,
+        params.ppo,
+        params.compute,
+        **settings,
+    )
+
+
+def changed(before, model):
+    return any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 LONGER = {"episodes": 640, "batch": 32, "minibatch": 16, "lr": 2e-3, "value_lr": 2e-3, "kl_coef": 0.02}
 
 
@@ -99,29 +118,40 @@ def test_the_value_model_starts_as_the_reward_model(world, one_iteration):
 def test_a_reward_that_is_the_same_for_every_answer_teaches_nothing(world):
     """A reward model that is its bias alone: values begin at the rewards, in the rollout and in the update."""
     params = world.params(ppo={"whiten_advantages": False, "ptx_coef": 0.0, "batch": 8, "minibatch": 4})
-    (policy, words), (reference, _) = (directories.load_policy(world.rl_start) for _ in range(2))
     rm, value = (reward.load_reward_model(world.reward_model) for _ in range(2))
     for model in (rm.model, value.model):
         model.config.reward_bias = -3.0
         with torch.no_grad():
             model.score.weight.zero_()
-    trainer = ppo_trainer.PPOTrainer(
-        policy.eval(),
-        value.model.eval(),
-        reference.eval(),
-        partial(reward.score_rows, rm),
-        words,
-        params.ppo,
-        params.compute,
-        scale=2.0,
-    )
-    prompts = [encode_prompt(words, record["messages"]) for record in load.prompts(world.curated, "ppo")[:8]]
+    trainer = trainer_of(world, params, rm, value, scale=2.0)
+    prompts = [
+        encode_prompt(trainer.tokenizer, record["messages"])
+        for record in load.prompts(world.curated, "ppo")[:8]
+    ]
     figures, found, _ = trainer.iterate(0, prompts)
     values = found.values[found.batch.is_response]
     torch.testing.assert_close(values, torch.full_like(values, -1.5))
     assert not bool(found.values[~found.batch.is_response].any())
     assert float(found.advantages.abs().max()) < 1e-4
     assert figures["value_loss"] < 1e-8
+
+
+def test_the_value_model_learns_alone_at_first_where_asked_to(world):
+    """The policy's warm-up begins after it: from one tenth of its rate."""
+    params = world.params(ppo={"ptx_coef": 0.0, "batch": 8, "minibatch": 4, "value_warmup": 1, "warmup": 5})
+    rm, value = (reward.load_reward_model(world.reward_model) for _ in range(2))
+    trainer = trainer_of(world, params, rm, value)
+    prompts = [
+        encode_prompt(trainer.tokenizer, record["messages"])
+        for record in load.prompts(world.curated, "ppo")[:8]
+    ]
+    policy, critic = (copy.deepcopy(model.state_dict()) for model in (trainer.policy, trainer.value))
+    trainer.iterate(0, prompts)
+    assert changed(critic, trainer.value) and not changed(policy, trainer.policy)
+    trainer.iterate(1, prompts)
+    assert changed(policy, trainer.policy)
+    rates = [ppo_trainer.policy_rate(at, params.ppo) for at in range(4)]
+    assert rates == pytest.approx([0.0, 0.1, 0.28, 0.46])
 
 
 def test_the_kl_that_is_logged_is_the_kl_that_is_charged(world):
