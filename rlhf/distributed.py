@@ -83,14 +83,19 @@ def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType, div
     return [value / divisor for value in exchanged.tolist()]
 
 
+def gather(value: Any) -> list[Any]:
+    """[value of process 0, of process 1, ...], in every process; value: anything that pickles."""
+    if world_size() == 1:
+        return [value]
+    hands: list[Any] = [None] * world_size()
+    distributed.all_gather_object(hands, value)
+    return hands
+
+
 def deal(count: int, work: Callable[[int], Any]) -> list[Any]:
     """[work(0), ..., work(count - 1)], dealt out over the processes; every one of them gets all results."""
     processes = world_size()
-    mine = [work(number) for number in range(rank(), count, processes)]
-    if processes == 1:
-        return mine
-    hands: list[Any] = [None] * processes
-    distributed.all_gather_object(hands, mine)
+    hands = gather([work(number) for number in range(rank(), count, processes)])
     return [hands[number % processes][number // processes] for number in range(count)]
 
 

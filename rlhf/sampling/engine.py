@@ -78,13 +78,17 @@ def sample_ids(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    first: int = 0,
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
 ) -> list[Completion]:
-    """`sample` by this process alone, for prompts that are token ids already."""
+    """`sample` by this process alone, for prompts that are token ids already.
+
+    first: the number of the first prompt among those of every process, which its random numbers go by.
+    """
     slots = _slots(model, prompts, max_new_tokens, max_tokens)
     parts = _parts(prompts, 1 if is_packing(model) else -(-len(prompts) // slots))
-    numbers = random_numbers(seed, len(prompts), max_new_tokens)
+    numbers = random_numbers(seed, first + len(prompts), max_new_tokens)[first:]
     found = []
     for part in parts:
         answers = Answers(tokenizer, numbers[part], temperature, stop, model.device)

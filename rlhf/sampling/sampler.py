@@ -23,22 +23,27 @@ class Sampler(Protocol):
     def take_weights(self, policy: Any) -> None:
         """From now on, draw from `policy` as it is. Every process calls it, with all weights in place."""
 
-    def sample(self, prompts: list[list[int]], *, seed: int) -> list[Completion]:
-        """One completion a prompt of this process, with log π of each of its tokens at the sampling temperature."""
+    def sample(self, prompts: list[list[int]], *, seed: int, first: int = 0) -> list[Completion]:
+        """One completion a prompt of this process, with log π of each of its tokens at the sampling temperature.
+
+        seed: the same on every process; first: the number of this one's first prompt among those of all.
+        """
 
 
 class TorchSampler:
-    """The engine of rlhf/sampling/engine.py, on the trainer's own weights."""
+    """The engine of rlhf/sampling/engine.py, on the trainer's own weights.
 
-    is_exact = True
+    Decoding and training are other kernels: they agree to rounding, which in bfloat16 is too much for a ratio.
+    """
 
     def __init__(self, tokenizer: Any, params: PPOParams) -> None:
         self.tokenizer, self.params, self.policy = tokenizer, params, None
+        self.is_exact = params.dtype == "float32"
 
     def take_weights(self, policy: Any) -> None:
         self.policy = policy
 
-    def sample(self, prompts: list[list[int]], *, seed: int) -> list[Completion]:
+    def sample(self, prompts: list[list[int]], *, seed: int, first: int = 0) -> list[Completion]:
         return sample_ids(
             self.policy,
             self.tokenizer,
@@ -46,6 +51,7 @@ class TorchSampler:
             max_new_tokens=self.params.max_new_tokens,
             temperature=self.params.temperature,
             seed=seed,
+            first=first,
             stop=self.params.stop,
         )
 

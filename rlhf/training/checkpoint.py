@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rlhf import distributed
 from rlhf.jobs import Job
+from rlhf.params import ComputeParams
 
 CHECKSUMS = "checksums.json"
 _TENSOR = "$tensor"  # stands in the JSON where a tensor was
@@ -36,17 +37,29 @@ class Checkpoints:
     """The newest `keep` checkpoints of a run in `folder`, one when `seconds` have passed since the last.
 
     With several processes all take part, each with its own state.
+
+    written_by: what else a checkpoint depends on; one that something else wrote is of no use, nor is one of another
+    number of processes.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2, seconds: float = 0.0) -> None:
+    def __init__(
+        self, folder: Path, *, keep: int = 2, seconds: float = 0.0, written_by: str = "our own engine"
+    ) -> None:
         self.folder, self.keep, self.seconds = folder, keep, seconds
+        processes = distributed.world_size()
+        self.written_by = f"{written_by} on {processes} process" + "es" * (processes > 1)
         self._last = time.monotonic()
 
     @classmethod
     def of(cls, job: Job) -> Checkpoints:
         """A job's own, as compute.checkpoint_seconds and compute.checkpoints_kept say."""
         compute = job.params.compute
-        return cls(job.out / "checkpoints", keep=compute.checkpoints_kept, seconds=compute.checkpoint_seconds)
+        return cls(
+            job.out / "checkpoints",
+            keep=compute.checkpoints_kept,
+            seconds=compute.checkpoint_seconds,
+            written_by=engine_name(compute),
+        )
 
     def is_due(self) -> bool:
         """True where it is time for another; every process gets the answer of the slowest clock."""
@@ -73,7 +86,8 @@ class Checkpoints:
         if distributed.rank() == 0:
             files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
             sums = {str(file.relative_to(aside)): _checksum(file) for file in files}
-            (aside / CHECKSUMS).write_text(json.dumps({"step": step, "sha256": sums}), encoding="utf-8")
+            about = {"step": step, "written_by": self.written_by, "sha256": sums}
+            (aside / CHECKSUMS).write_text(json.dumps(about), encoding="utf-8")
             for path in [*files, aside / CHECKSUMS, aside]:
                 _sync(path)
             shutil.rmtree(final, ignore_errors=True)
@@ -85,15 +99,15 @@ class Checkpoints:
         distributed.barrier()
 
     def latest(self) -> tuple[int, dict[str, Any], Path] | None:
-        """(step, state, folder) of the newest checkpoint that is whole, or None. A damaged one is named in a warning."""
+        """(step, state, folder) of the newest checkpoint that is whole, or None. Any other is named in a warning."""
         for folder in self._all():
-            wrong = damage(folder)
+            wrong = damage(folder, self.written_by)
             if wrong is None:
                 step = int(folder.name.rsplit("-", 1)[1])
                 name = f"rank-{distributed.rank()}"
                 rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
                 return step, _put_together(rest, load_file(folder / f"{name}.safetensors")), folder
-            log.warning("%s is damaged (%s): going on from the one before it", folder, wrong)
+            log.warning("%s cannot be used (%s): going on from the one before it", folder, wrong)
         return None
 
     def _of(self, step: int) -> Path:
@@ -103,14 +117,15 @@ class Checkpoints:
         return sorted(self.folder.glob("checkpoint-*"), reverse=True)
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None where it is as it was written."""
+def damage(folder: Path, written_by: str) -> str | None:
+    """What is wrong with a checkpoint, or None where it is as `written_by` wrote it."""
     try:
-        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["sha256"]
+        about = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        sums, writer = about["sha256"], about["written_by"]
     except (OSError, ValueError, KeyError):
         return f"{CHECKSUMS} cannot be read"
-    if f"rank-{distributed.world_size() - 1}.json" not in sums:
-        return "it was written by another number of processes"
+    if writer != written_by:
+        return f"it was written by {writer}, and this is {written_by}"
     for name, expected in sums.items():
         file = folder / name
         if not file.is_file():
@@ -118,6 +133,14 @@ def damage(folder: Path) -> str | None:
         if _checksum(file) != expected:
             return f"{name} is not what was written"
     return None
+
+
+def engine_name(compute: ComputeParams) -> str:
+    """Whose states a checkpoint holds: ours are those of a module and an optimizer, ZeRO's are parts of them."""
+    if compute.launcher != "deepspeed":
+        return "our own engine"
+    settings = json.loads(Path(compute.deepspeed_config).read_text(encoding="utf-8"))
+    return f"DeepSpeed ZeRO {settings.get('zero_optimization', {}).get('stage', 0)}"
 
 
 def random_state() -> dict[str, Any]:

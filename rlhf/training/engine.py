@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,14 +91,19 @@ class Engine:
         """Update and clear; returns the gradient's norm before clipping."""
         if self.deepspeed is not None:
             self.deepspeed.step()
-            return float(self.deepspeed.get_global_grad_norm() or 0.0)
+            norm = float(self.deepspeed.get_global_grad_norm() or 0.0)
+            if not math.isfinite(
+                norm
+            ):  # every process has the same norm, and DeepSpeed has left the weights alone
+                raise RuntimeError(f"the gradient is NaN or infinite; {ADVICE}")
+            return norm
         distributed.all_reduce_gradients(self.module)
         for parameter, master in self.masters.items():
             master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = nn.utils.clip_grad_norm_(
+        total = nn.utils.clip_grad_norm_(
             list(self.masters.values()) or self.module.parameters(), self.max_grad_norm
         )
-        if not torch.isfinite(norm):
+        if not torch.isfinite(total):
             broken = name_of_broken_gradient(self.module.named_parameters())
             raise RuntimeError(f"the gradient is NaN or infinite, first in {broken}; {ADVICE}")
         self.optimizer.step()
@@ -105,7 +111,7 @@ class Engine:
         for parameter, master in self.masters.items():
             parameter.data.copy_(master)
             parameter.grad = None
-        return float(norm)
+        return float(total)
 
     def _keep_masters(self) -> None:
         self.masters = {p: p.detach().float().clone() for p in self.module.parameters() if p.requires_grad}

@@ -23,7 +23,6 @@ from rlhf.objectives.kl import k1
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
-from rlhf.training.engine import mine
 from rlhf.training.hacking import alarm
 from rlhf.training.lora import adapt, merged
 from rlhf.training.ppo_trainer import PPOTrainer
@@ -53,7 +52,7 @@ def run(job: Job) -> dict[str, Any]:
         cut_log(job.out / "metrics.jsonl", "step", done)
         cut_log(job.out / "rollouts.jsonl", "iteration", done)
     for iteration in progress(range(done, iterations), "PPO", job.is_main):
-        batch = mine(queue[iteration * params.batch : (iteration + 1) * params.batch])
+        batch = queue[iteration * params.batch : (iteration + 1) * params.batch]
         figures, trajectory, completions = trainer.iterate(iteration, batch)
         job.log(iteration + 1, **figures)
         if (sentence := alarm(figures)) and not warned and job.is_main:

@@ -10,7 +10,7 @@ and accumulated.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from rlhf.params import ComputeParams, PPOParams
 from rlhf.sampling.engine import Completion
 from rlhf.sampling.sampler import Sampler, TorchSampler
 from rlhf.training.ema import EMA
-from rlhf.training.engine import Engine
+from rlhf.training.engine import Engine, mine
 from rlhf.training.finite import require_finite
 from rlhf.training.hacking import Watch
 from rlhf.training.lora import trainable
-from rlhf.training.rollouts import Score, Trajectory, collect, select, values_before
+from rlhf.training.rollouts import Score, Trajectory, collect, of_all, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
 
 #: how far a ratio may be from 1 before the first update: far more than rounding makes it (1e-5 and 3e-2)
@@ -127,19 +127,21 @@ class PPOTrainer:
         with self.engine.whole():
             self.ema = EMA(self.engine.weights_of(policy), params.ema)
         self.reference.to(getattr(torch, params.dtype))
-        self.draw = np.random.default_rng([seed, distributed.rank()])
+        self.draw = np.random.default_rng([seed, 0])  # the same on every process
 
     def iterate(
         self, iteration: int, prompts: list[list[int]]
     ) -> tuple[dict[str, float], Trajectory, list[Completion]]:
-        """One iteration, counted from 0, on this process's prompts: sample, score, update.
+        """One iteration, counted from 0: sample and score this process's share of `prompts`, update on everybody's.
 
-        Raises RuntimeError where the first minibatch's ratio is not 1, and where a number is NaN or infinite.
+        Returns figures, and this process's episodes. Episodes and minibatches do not depend on how many processes there
+        are. Raises RuntimeError where the first minibatch's ratio is not 1, and where a number is NaN or infinite.
         """
         started = time.time()
         policy_group, value_group = self.engine.optimizer.param_groups
         policy_group["lr"] = self.params.lr * policy_rate(iteration, self.params)
         value_group["lr"] = self.params.value_lr * warmup_from_tenth(iteration, self.params.warmup)
+        own = mine(prompts)
         with self.engine.whole():
             trajectory, completions = collect(
                 self.sampler,
@@ -148,11 +150,12 @@ class PPOTrainer:
                 self.reference,
                 self.score,
                 self.tokenizer,
-                prompts,
+                own,
                 self.params,
                 kl_coef=self.kl_coef,
                 scale=self.scale,
-                seed=self._sampling_seed(iteration),
+                seed=(self.seed * 1_000_003 + iteration) * 1_009,
+                first=distributed.rank() * len(own),
             )
         require_finite(
             f"PPO iteration {iteration + 1}, its episodes",
@@ -164,15 +167,15 @@ class PPOTrainer:
         )
         sampled = time.time()
         with self.engine.training():
-            updates = self.update(trajectory)
+            updates = self.update(of_all(trajectory))
         with self.engine.whole():
             self.ema.update(self.engine.weights_of(self.policy))
         figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
         if self.held_out_score is not None:
-            held_out = self.held_out_score(prompts, [completion.ids for completion in completions])
+            held_out = self.held_out_score(own, [completion.ids for completion in completions])
             seen = self.watch.see(trajectory.raw_scores.tolist(), held_out)
             figures |= distributed.mean({"reward_correlation": 0.0} | seen)
-        if self.params.kl_target is not None:
+        if self.params.kl_target is not None and iteration >= self.params.value_warmup:
             self.kl_coef = adapted_coefficient(
                 self.kl_coef,
                 figures["kl"],
@@ -184,14 +187,16 @@ class PPOTrainer:
         return figures, trajectory, completions
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
-        """Inner epochs over the episodes in minibatches. Returns means over the updates, and what the first one saw."""
-        rows_total = len(trajectory.scores)
-        size = distributed.share(self.params.minibatch, "ppo.minibatch")
+        """Inner epochs over the episodes, those of every process, in minibatches of which each process does its share.
+
+        Returns means over the updates, and what the first one saw.
+        """
+        rows_total, size = len(trajectory.scores), self.params.minibatch
         seen: list[dict[str, float]] = []
         for _ in range(self.params.inner_epochs):
             order = self.draw.permutation(rows_total)
             for start in range(0, rows_total - size + 1, size):
-                seen.append(self.minibatch(select(trajectory, order[start : start + size].tolist())))
+                seen.append(self.minibatch(select(trajectory, mine(order[start : start + size].tolist()))))
                 if len(seen) == 1:
                     error = distributed.largest(seen[0]["ratio_error"])
                     check_first_ratio(error, FIRST_RATIO[self.params.dtype])
@@ -210,7 +215,7 @@ class PPOTrainer:
         through again with weight 0.
         """
         params, engine = self.params, self.engine
-        rows = round(params.ptx_ratio * len(part.scores)) if self.pretraining is not None else 0
+        pretraining = list(self.pretraining_rows())
         total = distributed.mean({"tokens": float(part.batch.is_response.sum())})["tokens"]
         figures: dict[str, float] = dict.fromkeys(MINIBATCH_FIGURES, 0.0)
         lengths = part.batch.is_real.sum(1).tolist()
@@ -221,17 +226,38 @@ class PPOTrainer:
             episodes = select(part, group)
             weight = float(episodes.batch.is_response.sum()) / total if number < len(own) else 0.0
             loss, found = episode_loss(engine, episodes, params, self.scale)
-            engine.backward(weight * loss, more_to_come=rows > 0 or number + 1 < len(groups))
+            engine.backward(weight * loss, more_to_come=bool(pretraining) or number + 1 < len(groups))
             for name, value in found.items():
                 figures[name] = (
                     max(figures[name], value) if name == "ratio_error" else figures[name] + weight * value
                 )
-        if rows and self.pretraining is not None:
-            chosen = self.pretraining[self.draw.integers(0, len(self.pretraining), rows)]
-            loss = engine(None, pretraining=torch.from_numpy(chosen.astype(np.int64)).to(part.scores.device))
-            engine.backward(params.ptx_coef * loss)
-            figures["ptx_loss"] = float(loss.detach())
+        for number, (rows, weight) in enumerate(pretraining):
+            loss = weight * engine(None, pretraining=rows)
+            require_finite("PPO's update", pretraining_loss=loss)
+            engine.backward(params.ptx_coef * loss, more_to_come=number + 1 < len(pretraining))
+            figures["ptx_loss"] = figures.get("ptx_loss", 0.0) + float(loss.detach())
         return figures | {"grad_norm": engine.step()}
+
+    def pretraining_rows(self) -> Iterator[tuple[Tensor, float]]:
+        """([B, T] token ids, weight) of each pass of a minibatch's pretraining rows through this process.
+
+        The rows are drawn for all processes and dealt out; the weights make the mean over the processes the mean over
+        the rows. ZeRO wants as many passes of every process: one that has run out of rows passes another's, at weight 0.
+        """
+        if self.pretraining is None:
+            return
+        params, device, processes = self.params, self.policy.device, distributed.world_size()
+        count = round(params.ptx_ratio * params.minibatch)
+        drawn = self.pretraining[self.draw.integers(0, len(self.pretraining), count)].astype(np.int64)
+        own = drawn[distributed.rank() :: processes]
+        most = -(-count // processes)
+        at_once = max(1, (params.microbatch_tokens or tokens_at_once(device)) // drawn.shape[1])
+        for start in range(0, most, at_once):
+            rows = own[start : start + at_once]
+            yield (
+                torch.from_numpy(rows if len(rows) else drawn[:1]).to(device),
+                len(rows) * processes / count,
+            )
 
     def state(self) -> dict[str, Any]:
         """Everything a checkpoint needs, but the global generators (checkpoint.random_state)."""
@@ -253,10 +279,6 @@ class PPOTrainer:
         self.scale, self.kl_coef = state["scale"], state["kl_coef"]
         self.draw.bit_generator.state = state["draw"]
         self.watch.restore(state["watch"])
-
-    def _sampling_seed(self, iteration: int) -> int:
-        """Another for each iteration and process."""
-        return (self.seed * 1_000_003 + iteration) * 1_009 + distributed.rank()
 
 
 def policy_rate(iteration: int, params: PPOParams) -> float:

@@ -56,13 +56,16 @@ def collect(
     kl_coef: float,
     scale: float,
     seed: int,
+    first: int = 0,
 ) -> tuple[Trajectory, list[Completion]]:
     """One episode a prompt: drawn by `sampler` from `policy`, scored, its KL to `reference` charged per token.
+
+    seed, first: as `Sampler.sample` takes them.
 
     kl_coef: β as it stands now; scale: what the reward is divided by (1 where ppo.reward_scale is none).
     """
     sampler.take_weights(policy)
-    completions = sampler.sample(prompts, seed=seed)
+    completions = sampler.sample(prompts, seed=seed, first=first)
     responses = [c.ids for c in completions]
     batch = pad(prompts, responses, tokenizer.pad_token_id, policy.device)
     raw = torch.tensor(score(prompts, responses), dtype=torch.float32, device=policy.device)
@@ -136,6 +139,21 @@ def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:
     cut = {name: getattr(trajectory, name)[rows, :width] for name in of_tokens}
     kept = {name: getattr(trajectory, name)[rows] for name in ("scores", "raw_scores", "ended")}
     return trajectory._replace(batch=batch, **cut, **kept)
+
+
+def of_all(trajectory: Trajectory) -> Trajectory:
+    """The episodes of every process, in the order of the processes, in each of them."""
+    if distributed.world_size() == 1:
+        return trajectory
+    batch, *rest, error = trajectory
+    parts = distributed.gather(([tensor.cpu() for tensor in (*batch, *rest)], error))
+    width = max(tensors[0].shape[1] for tensors, _ in parts)
+    tensors = [
+        torch.cat([functional.pad(t, (0, width - t.shape[1])) if t.ndim == 2 else t for t in column])
+        for column in zip(*(tensors for tensors, _ in parts), strict=True)
+    ]
+    on_device = [tensor.to(batch.ids.device) for tensor in tensors]
+    return Trajectory._make([Batch(*on_device[:3]), *on_device[3:], max(error for _, error in parts)])
 
 
 def _place(rows: list[Tensor], batch: Batch) -> Tensor:

@@ -199,8 +199,8 @@ class Elsewhere:
         self.copies.append(copy.deepcopy(policy))
         self.inner.take_weights(self.copies[-1])
 
-    def sample(self, prompts, *, seed):
-        found = self.inner.sample(prompts, seed=seed)
+    def sample(self, prompts, *, seed, first=0):
+        found = self.inner.sample(prompts, seed=seed, first=first)
         for completion in found:
             completion.logprobs += self.error
         return found

@@ -18,7 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf.training.checkpoint import Checkpoints, cut_log, damage
+from rlhf.params import ComputeParams
+from rlhf.training.checkpoint import Checkpoints, cut_log, engine_name
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"episodes": 80, "batch": 8, "minibatch": 4, "warmup": 2},  # ten iterations
@@ -156,15 +157,31 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, cap
         step, state, folder = kept.latest()
     assert (step, state["at"], folder.name) == (1, {0: [1]}, "checkpoint-000001")
     assert torch.equal(state["weights"], torch.ones(2))
-    assert "checkpoint-000003 is damaged (rank-0.safetensors is not what was written)" in caplog.text
-    assert "checkpoint-000002 is damaged (rank-0.json is missing)" in caplog.text
+    assert "checkpoint-000003 cannot be used (rank-0.safetensors is not what was written)" in caplog.text
+    assert "checkpoint-000002 cannot be used (rank-0.json is missing)" in caplog.text
 
 
-def test_a_checkpoint_of_other_processes_is_not_taken(tmp_path, monkeypatch):
-    Checkpoints(tmp_path).save(1, {"at": 1})
-    assert damage(tmp_path / "checkpoint-000001") is None
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert damage(tmp_path / "checkpoint-000001") == "it was written by another number of processes"
+def test_a_checkpoint_of_other_processes_or_another_engine_is_not_taken(tmp_path, monkeypatch, caplog):
+    """Neither fewer processes nor more, neither ours after DeepSpeed nor the other way round."""
+
+    def checkpoints(processes, **compute):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        return Checkpoints(tmp_path / "kept", written_by=engine_name(ComputeParams(**compute)))
+
+    zero2, zero3 = (
+        {"launcher": "deepspeed", "deepspeed_config": f"infra/deepspeed/zero{n}.json"} for n in (2, 3)
+    )
+    checkpoints(1, launcher="inline").save(1, {"at": 1})
+    assert checkpoints(1, launcher="torchrun").latest()[0] == 1
+    for processes, other in ((2, {"launcher": "torchrun"}), (1, zero2), (1, zero3)):
+        assert checkpoints(processes, **other).latest() is None
+    checkpoints(1, **zero2).save(1, {"at": 1})
+    assert checkpoints(1, **zero2).latest()[0] == 1
+    for other in ({"launcher": "torchrun"}, zero3):
+        assert checkpoints(1, **other).latest() is None
+    assert (
+        "written by DeepSpeed ZeRO 2 on 1 process, and this is DeepSpeed ZeRO 3 on 1 process" in caplog.text
+    )
 
 
 def test_a_log_is_cut_after_the_step_and_at_a_torn_line(tmp_path):
