@@ -6,7 +6,7 @@ the tokenizer's EOS (<|im_end|> in ChatML). Loss and rewards are on completion t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": str}
@@ -38,6 +38,14 @@ def encode_completion(tokenizer: Any, text: str, *, ended: bool = True) -> list[
     """Token ids of an answer; with the EOS token last where the answer `ended` by itself."""
     ids = tokenizer(disarm(tokenizer, text), add_special_tokens=False)["input_ids"]
     return [*ids, tokenizer.eos_token_id] if ended else ids
+
+
+def with_room(
+    records: Iterable[dict[str, Any]], tokenizer: Any, context: int, max_new_tokens: int
+) -> list[dict[str, Any]]:
+    """The records {messages} whose prompt leaves room for so many tokens of answer in the model's context."""
+    room = context - max_new_tokens
+    return [record for record in records if len(encode_prompt(tokenizer, record["messages"])) <= room]
 
 
 def disarm(tokenizer: Any, text: str) -> str:

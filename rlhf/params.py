@@ -192,7 +192,8 @@ class PPOParams(Section):
     )
     kl_coef: float = Field(0.2, ge=0, description="beta, per token (paper: 0.02)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        "k1", description="of the KL that is charged per token: k1 = log ratio (paper), k2, k3"
+        "k1",
+        description="of the KL charged per token: k1 = log ratio (paper); what k2 and k3 do instead: docs/algorithm.md",
     )
     kl_target: float | None = Field(
         None, gt=0, description="nats a response that beta is adapted to; null: beta stays (paper)"
@@ -208,7 +209,7 @@ class PPOParams(Section):
     microbatch_tokens: int | None = Field(
         None,
         ge=1,
-        description="padded tokens a forward pass: memory and speed, not what is learnt; null: 2,048 on a CPU, 16,384 on a GPU",
+        description="padded tokens a pass of an update: memory and speed, not what is learnt; null: 2,048 on a CPU, 16,384 on a GPU",
     )
     clip: float = Field(0.2, gt=0, description="paper: 0.2")
     value_clip: float | None = Field(0.2, gt=0, description="null: no clipping of the value loss")
@@ -230,10 +231,12 @@ class PPOParams(Section):
     )
     reward_scale: Literal["none", "sd"] = Field(
         "sd",
-        description="sd: rewards divided by the standard deviation of the RM on the RL start's completions",
+        description="sd: rewards divided by the standard deviation of the RM on the completions of the policy that PPO starts from",
     )
     missing_eos_penalty: float = Field(
-        0.0, ge=0, description="subtracted from the score of a response without EOS"
+        0.0,
+        ge=0,
+        description="subtracted from the score of a response that neither EOS nor a stop string ended",
     )
     ema: float = Field(
         0.9,
@@ -335,6 +338,15 @@ class Params(Section):
         if self.ppo.batch % self.ppo.minibatch:
             raise ValueError(
                 f"ppo.batch ({self.ppo.batch}) must be a multiple of ppo.minibatch ({self.ppo.minibatch})"
+            )
+        if self.ppo.episodes < self.ppo.batch:
+            raise ValueError(
+                f"ppo.episodes ({self.ppo.episodes}) must be at least ppo.batch ({self.ppo.batch}), one iteration"
+            )
+        if self.ppo.ptx_coef and self.ppo.ptx_ratio and not round(self.ppo.ptx_ratio * self.ppo.minibatch):
+            raise ValueError(
+                f"ppo.ptx_ratio ({self.ppo.ptx_ratio}) leaves a minibatch of {self.ppo.minibatch} without a pretraining row; "
+                f"allowed: 0, or at least {1 / self.ppo.minibatch:g}"
             )
         if self.base.width % self.base.heads:
             raise ValueError(

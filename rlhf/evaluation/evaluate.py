@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rlhf import distributed
-from rlhf.chat import encode_prompt
+from rlhf.chat import with_room
 from rlhf.data import load
 from rlhf.data.pii import redact
 from rlhf.evaluation import quality
@@ -55,7 +55,7 @@ def run(job: Job) -> dict[str, float]:
     policies = {name: Path(path) for name, path in job.inputs["policies"].items()}
     rl_start = policies.pop("rl_start")
     every = load.prompts(curated, "test")
-    chosen = fitting(every, rm.tokenizer, params.base.context - params.evaluation.max_new_tokens)
+    chosen = with_room(every, rm.tokenizer, params.base.context, params.evaluation.max_new_tokens)
     if not chosen:
         raise ValueError("no held-out prompt to evaluate on: raise data.test_share, or base.context")
     random.Random(params.seed).shuffle(chosen)
@@ -76,11 +76,6 @@ def run(job: Job) -> dict[str, float]:
         write_jsonl(job.out / "samples.jsonl", samples(setting, answers))
         write_json(job.out / "evaluation.json", figures)
     return headline(figures)
-
-
-def fitting(prompts: Sequence[dict[str, Any]], tokenizer: Any, max_tokens: int) -> list[dict[str, Any]]:
-    """The prompts of at most so many tokens."""
-    return [prompt for prompt in prompts if len(encode_prompt(tokenizer, prompt["messages"])) <= max_tokens]
 
 
 def evaluate(

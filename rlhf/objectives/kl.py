@@ -4,6 +4,8 @@ With r = π_ref(y_t)/π(y_t) at tokens sampled from π, each estimates KL(π ‖
     k1 = -log r            no bias; may be negative for one token
     k2 = (log r)^2 / 2     never negative, little variance, biased
     k3 = (r - 1) - log r   no bias, never negative, less variance than k1
+
+They estimate its value. Charged as a reward, E[k ∇log π] is the gradient of KL(π ‖ π_ref) for k1 alone.
 """
 
 from __future__ import annotations

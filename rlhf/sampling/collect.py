@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from rlhf import distributed
+from rlhf.chat import with_room
 from rlhf.data.load import prompts
 from rlhf.jobs import Job
 from rlhf.models import directories
@@ -22,11 +23,18 @@ def run(job: Job) -> dict[str, Any]:
     """
     params, round_number = job.params.comparisons, int(job.inputs["round"])
     device = distributed.start(job.params.compute)
+    context = job.params.base.context
+    tokenizer = directories.load_tokenizer(job.inputs["writers"][0]["path"])
     used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
     chosen = [
         (split, record)
         for split, name, count in (("train", "rm", params.prompts), ("valid", "valid", params.valid_prompts))
-        for record in fresh(prompts(job.path("curated"), name), used, count, job.params.seed + round_number)
+        for record in fresh(
+            with_room(prompts(job.path("curated"), name), tokenizer, context, params.max_new_tokens),
+            used,
+            count,
+            job.params.seed + round_number,
+        )
     ]
     if not any(split == "train" for split, _ in chosen):
         if job.is_main:

@@ -133,7 +133,14 @@ def _answer(
     found = []
     for row, prompt in enumerate(prompts):
         ids = drawn[row][: lengths[row]]
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-        cut = min((text.index(end) for end in answers.stop if end in text), default=len(text))
-        found.append(Completion(prompt, ids, logprobs[row], ended[row], text[:cut].strip()))
+        found.append(
+            Completion(prompt, ids, logprobs[row], ended[row], spoken(tokenizer, ids, answers.stop)[0])
+        )
     return found
+
+
+def spoken(tokenizer: Any, ids: Sequence[int], stop: Sequence[str] = ()) -> tuple[str, bool]:
+    """(the text of an answer's tokens before any stop string, whether a stop string or EOS ended it)."""
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    cut = min((text.index(end) for end in stop if end in text), default=len(text))
+    return text[:cut].strip(), cut < len(text) or tokenizer.eos_token_id in ids[-1:]

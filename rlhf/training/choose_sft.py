@@ -9,6 +9,7 @@ import shutil
 from typing import Any
 
 from rlhf import distributed
+from rlhf.chat import with_room
 from rlhf.data.load import prompts
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
@@ -22,8 +23,13 @@ def run(job: Job) -> dict[str, Any]:
     device = distributed.start(params.compute)
     rm = reward.load_reward_model(job.path("reward_model"))
     rm.model.to(device)
-    records = prompts(job.path("curated"), "valid")[: params.sft.choice_prompts]
-    chosen_prompts = [record["messages"] for record in records]
+    records = with_room(
+        prompts(job.path("curated"), "valid"),
+        rm.tokenizer,
+        params.base.context,
+        params.comparisons.max_new_tokens,
+    )
+    chosen_prompts = [record["messages"] for record in records[: params.sft.choice_prompts]]
     epochs = sorted(job.path("sft").glob("epoch-*"), key=lambda path: int(path.name.split("-")[1]))
     scores = []
     for epoch in progress(epochs, "choosing SFT", job.is_main):

@@ -8,20 +8,21 @@ from __future__ import annotations
 import json
 import logging
 import random
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from rlhf import distributed
-from rlhf.chat import encode_prompt
+from rlhf.chat import encode_completion, encode_prompt, with_room
 from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
+from rlhf.models.reward import RewardModel
 from rlhf.objectives.kl import k1
 from rlhf.params import PPOParams
-from rlhf.sampling.engine import Completion
+from rlhf.sampling.engine import Completion, spoken
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.hacking import alarm
 from rlhf.training.lora import adapt, merged
@@ -104,7 +105,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         policy,
         value,
         reference,
-        partial(reward.score_rows, rm),
+        as_labelers_read(rm, params.stop),
         tokenizer,
         params,
         compute,
@@ -122,14 +123,36 @@ def held_out_score(job: Job, device: torch.device) -> Score | None:
         return None
     rm = reward.load_reward_model(folder)
     rm.model.to(device, getattr(torch, job.params.ppo.dtype)).eval()
-    return partial(reward.score_rows, rm)
+    return as_labelers_read(rm, job.params.ppo.stop)
+
+
+def as_labelers_read(rm: RewardModel, stop: Sequence[str]) -> Score:
+    """Rewards of sampled tokens as text, as in ranking and in evaluation: no special tokens, nothing from a stop string on.
+
+    The tokens themselves may be others than the reward model ever read: a text has more than one spelling in tokens.
+    """
+
+    def score(asked: list[list[int]], answers: list[list[int]]) -> list[float]:
+        read = [
+            encode_completion(rm.tokenizer, text, ended=ended)
+            for text, ended in (spoken(rm.tokenizer, ids, stop) for ids in answers)
+        ]
+        return reward.score_rows(rm, asked, read)
+
+    return score
 
 
 def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]:
-    """Token ids of a prompt an episode: PPO's own prompts, each once before any comes again."""
+    """Token ids of a prompt an episode: PPO's own prompts that leave room for an answer, each once before any comes again."""
     records = prompts(job.path("curated"), "ppo")
     if not records:
         raise ValueError("there is no prompt for PPO: data.ppo_share left none")
+    records = with_room(records, tokenizer, job.params.base.context, params.max_new_tokens)
+    if not records:
+        raise ValueError(
+            f"no prompt for PPO leaves room for ppo.max_new_tokens ({params.max_new_tokens}) "
+            f"in base.context ({job.params.base.context})"
+        )
     ids = [encode_prompt(tokenizer, record["messages"]) for record in records]
     order = random.Random(job.params.seed)
     queue: list[list[int]] = []

@@ -21,8 +21,9 @@ from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
+from rlhf.models.packed import shortest
 from rlhf.models.reward import RewardModel
-from rlhf.models.rows import pad
+from rlhf.models.rows import by_length, pad, tokens_at_once
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import Engine, mine
@@ -144,20 +145,44 @@ def length(ranked: Ranked) -> int:
 
 
 def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, float]:
-    """One update on a batch of prompts. Returns loss and accuracy, the share of untied pairs in the labeler's order."""
-    prompts = [ranked.prompt for ranked in batch for _ in ranked.responses]
-    responses = [response for ranked in batch for response in ranked.responses]
-    rows = pad(prompts, responses, pad_id, next(engine.module.parameters()).device)
-    scores = engine(rows.ids, rows.is_real).split([len(ranked.responses) for ranked in batch])
-    ranks = [torch.tensor(ranked.ranks, device=rows.ids.device) for ranked in batch]
-    loss = torch.stack([ranking_loss(s, r) for s, r in zip(scores, ranks, strict=True)]).mean()
-    require_finite("the reward model's step", loss=loss.detach())
-    engine.backward(loss)
-    engine.step()
-    right, pairs = map(
-        sum, zip(*(pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)), strict=True)
+    """One update on a batch of prompts. Returns loss and accuracy, the share of untied pairs in the labeler's order.
+
+    Whole prompts go through in groups of like length, each weighted by its share of the prompts, so that memory does
+    not grow with the batch. ZeRO exchanges at each backward: a process with fewer groups passes one again at weight 0.
+    """
+    model: Any = engine.module.model
+    groups = list(
+        by_length(
+            [len(ranked.responses) * length(ranked) for ranked in batch],
+            tokens_at_once(model.device),
+            least=shortest(model),
+        )
     )
-    return {"loss": float(loss.detach()), "accuracy": right / max(1, pairs)}
+    total, right, pairs = 0.0, 0, 0
+    passes = int(distributed.largest(len(groups)))
+    for number in range(passes):
+        group = [batch[at] for at in groups[min(number, len(groups) - 1)]]
+        weight = len(group) / len(batch) if number < len(groups) else 0.0
+        loss, found = group_loss(engine, group, pad_id)
+        require_finite("the reward model's step", loss=loss.detach())
+        engine.backward(weight * loss, more_to_come=number + 1 < passes)
+        total += weight * float(loss.detach())
+        if weight:
+            right, pairs = right + found[0], pairs + found[1]
+    engine.step()
+    return {"loss": total, "accuracy": right / max(1, pairs)}
+
+
+def group_loss(engine: Engine, group: list[Ranked], pad_id: int) -> tuple[Tensor, tuple[int, int]]:
+    """The mean over prompts of the ranking loss, and (pairs in the labeler's order, untied pairs)."""
+    prompts = [ranked.prompt for ranked in group for _ in ranked.responses]
+    responses = [response for ranked in group for response in ranked.responses]
+    rows = pad(prompts, responses, pad_id, next(engine.module.parameters()).device)
+    scores = engine(rows.ids, rows.is_real).split([len(ranked.responses) for ranked in group])
+    ranks = [torch.tensor(ranked.ranks, device=rows.ids.device) for ranked in group]
+    loss = torch.stack([ranking_loss(s, r) for s, r in zip(scores, ranks, strict=True)]).mean()
+    counts = [pairwise_accuracy(s.detach(), r) for s, r in zip(scores, ranks, strict=True)]
+    return loss, (sum(right for right, _ in counts), sum(pairs for _, pairs in counts))
 
 
 def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:

@@ -34,6 +34,14 @@ def rlhf(tmp_path, monkeypatch, capsys):
         (["run", "--set", "comparisons.k=-1"], "parameter comparisons.k is -1: input should be greater"),
         (["run", "--set", "pp.lr=1"], "unknown parameter pp; did you mean ppo?"),
         (["run", "--set", "ppo.learning_rate=1"], "unknown parameter ppo.learning_rate"),
+        (
+            ["run", "--set", "ppo.episodes=64"],
+            "ppo.episodes (64) must be at least ppo.batch (128), one iteration",
+        ),
+        (
+            ["run", "--set", "ppo.ptx_ratio=0.01"],
+            "leaves a minibatch of 32 without a pretraining row; allowed: 0, or at least 0.03125",
+        ),
         (["run", "--set", "ppo.lr"], "--set ppo.lr: expected section.key=value"),
         (["run", "--params", "absent.yaml"], "params file absent.yaml does not exist"),
         (

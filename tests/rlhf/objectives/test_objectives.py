@@ -105,6 +105,22 @@ def test_k3_is_never_negative_and_agrees_with_k1_in_the_mean(draw):
     assert float((policy.exp() * k3(policy, reference)).sum()) == pytest.approx(exact, abs=1e-6)
 
 
+def test_the_gradient_of_what_is_charged_is_that_of_the_kl_for_k1_alone():
+    """E[k ∇log π] with k a constant, over all tokens. k3 makes the token that has become too rare rarer still."""
+    reference = torch.tensor([0.5, 0.3, 0.2]).log()
+    logits = torch.tensor([0.6, 0.3, 0.1]).log().requires_grad_()
+    logprobs = torch.log_softmax(logits, 0)
+    (exact,) = torch.autograd.grad((logprobs.exp() * (logprobs - reference)).sum(), logits, retain_graph=True)
+    charged = {}
+    for name, estimate in ESTIMATORS.items():
+        cost = estimate(logprobs, reference).detach()
+        (charged[name],) = torch.autograd.grad(
+            (logprobs.exp().detach() * logprobs * cost).sum(), logits, retain_graph=True
+        )
+    torch.testing.assert_close(charged["k1"], exact)
+    assert exact[2] < 0 < charged["k3"][2]
+
+
 def test_an_adapted_beta_follows_the_kl_by_at_most_a_fifth_a_horizon():
     at = {"target": 6.0, "episodes": 100, "horizon": 1000}
     assert adapted_coefficient(0.2, 6.0, **at) == 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data import load
 from rlhf.models import directories, packed, reward
+from rlhf.models.rows import pad
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
@@ -205,7 +207,9 @@ def test_demonstrations_score_zero_on_average(world):
     assert rm.bias == pytest.approx(world.figures["reward_model"]["bias"])
 
 
-def test_the_loss_of_a_batch_is_the_mean_over_its_prompts(world):
+@pytest.mark.parametrize("at_once", [2048, 1])
+def test_the_loss_of_a_batch_is_the_mean_over_its_prompts(world, monkeypatch, at_once):
+    """However many of them go through at once, and so is the gradient."""
     rm = reward.from_policy(world.base)
     batch = [
         reward_model.Ranked([5, 6], [[20, 2], [21, 22, 2], [23, 2]], [1, 2, 3]),
@@ -218,10 +222,21 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_prompts(world):
         for r in batch
     ]
     scorer = reward_model.Scorer(rm.model).eval()
-    optimizer = torch.optim.SGD(scorer.parameters(), lr=0.0)
-    engine = Engine(scorer, optimizer, ComputeParams(device="cpu"), max_grad_norm=1.0)
+    optimizer = torch.optim.SGD(scorer.parameters(), lr=1.0)
+    engine = Engine(scorer, optimizer, ComputeParams(device="cpu"), max_grad_norm=1e9)
+    expected = copy.deepcopy(rm.model)
+    losses = [
+        ranking_loss(reward.row_scores(expected, rows.ids, rows.is_real), torch.tensor(r.ranks))
+        for r in batch
+        for rows in [pad([r.prompt] * len(r.ranks), r.responses, rm.tokenizer.pad_token_id)]
+    ]
+    (sum(losses) / 2).backward()
+    monkeypatch.setattr(reward_model, "tokens_at_once", lambda device: at_once)
     found = reward_model.train_step(engine, batch, rm.tokenizer.pad_token_id)
     assert found["loss"] == pytest.approx(float(sum(alone) / 2), abs=1e-6)
+    for after, before in zip(rm.model.parameters(), expected.parameters(), strict=True):
+        if before.grad is not None:
+            torch.testing.assert_close(after, before - before.grad, atol=1e-6, rtol=0)
 
 
 def test_ties_throughout_teach_nothing(world, tmp_path):

@@ -16,7 +16,7 @@ from rlhf.evaluation.alignment_tax import pretraining_loss
 from rlhf.models import directories, reward, tokenizer
 from rlhf.records import read_jsonl
 from rlhf.sampling.sampler import TorchSampler
-from rlhf.training import ppo_trainer, rollouts
+from rlhf.training import ppo, ppo_trainer, rollouts
 
 
 def weights(directory):
@@ -249,6 +249,40 @@ def test_a_reward_model_with_another_vocabulary_is_refused(world, tmp_path):
     directories.save(rm.model, rm.tokenizer, tmp_path / "rm")
     with pytest.raises(ValueError, match="other tokens than the policy"):
         world.run("ppo", tmp_path / "out", world.for_ppo | {"reward_model": tmp_path / "rm"})
+
+
+def test_the_reward_reads_what_labelers_read(world):
+    """Text: special tokens inside an answer are not seen, nor is a stop string and what follows it; EOS where it ended."""
+    rm = reward.load_reward_model(world.reward_model)
+    words, prompt = rm.tokenizer, [5, 6, 7]
+    red, both = (words(text, add_special_tokens=False)["input_ids"] for text in ("red", "red blue"))
+    eos, bos = words.eos_token_id, words.bos_token_id
+    assert bos != eos
+    answers = [[*both[:1], bos, *both[1:], eos], [*both, eos], both]
+    seen = ppo.as_labelers_read(rm, ())([prompt] * 3, answers)
+    alone = reward.score_rows(rm, [prompt] * 3, [answers[0], [*both, eos], both])
+    assert seen == pytest.approx([alone[1], alone[1], alone[2]], abs=1e-6)
+    assert alone[0] != pytest.approx(alone[1], abs=1e-4)
+    stopped = ppo.as_labelers_read(rm, (" blue",))([prompt], [both])
+    assert stopped == pytest.approx(reward.score_rows(rm, [prompt], [[*red, eos]]), abs=1e-6)
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_left_out(world, tmp_path):
+    params = world.params()
+    lengths = {
+        len(encode_prompt(directories.load_tokenizer(world.base), record["messages"]))
+        for record in load.prompts(world.curated, "ppo")
+    }
+    shortest = min(lengths)
+    assert len(lengths) > 1
+    job = world.job("ppo", tmp_path, world.for_ppo, base={"context": shortest + params.ppo.max_new_tokens})
+    tokenizer = directories.load_tokenizer(world.base)
+    assert set(map(len, ppo.prompt_queue(job, tokenizer, params.ppo))) == {shortest}
+    job = world.job(
+        "ppo", tmp_path, world.for_ppo, base={"context": shortest + params.ppo.max_new_tokens - 1}
+    )
+    with pytest.raises(ValueError, match="no prompt for PPO leaves room"):
+        ppo.prompt_queue(job, tokenizer, params.ppo)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
