@@ -209,7 +209,7 @@ class PPOParams(Section):
     microbatch_tokens: int | None = Field(
         None,
         ge=1,
-        description="padded tokens a pass of an update: memory and speed, not what is learnt; null: 2,048 on a CPU, 16,384 on a GPU",
+        description="padded tokens a pass of an update: memory and speed, not what is learnt; null: 2,048, on a GPU 16,384",
     )
     clip: float = Field(0.2, gt=0, description="paper: 0.2")
     value_clip: float | None = Field(0.2, gt=0, description="null: no clipping of the value loss")
