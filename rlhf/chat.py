@@ -6,8 +6,11 @@ the tokenizer's EOS (<|im_end|> in ChatML). Loss and rewards are on completion t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": str}
 
@@ -41,11 +44,27 @@ def encode_completion(tokenizer: Any, text: str, *, ended: bool = True) -> list[
 
 
 def with_room(
-    records: Iterable[dict[str, Any]], tokenizer: Any, context: int, max_new_tokens: int
+    records: Sequence[dict[str, Any]], tokenizer: Any, context: int, max_new_tokens: int
 ) -> list[dict[str, Any]]:
-    """The records {messages} whose prompt leaves room for so many tokens of answer in the model's context."""
+    """The records {messages} whose prompt leaves room for so many tokens of answer in the model's context.
+
+    Says in the log how many do not; raises ValueError where none does.
+    """
     room = context - max_new_tokens
-    return [record for record in records if len(encode_prompt(tokenizer, record["messages"])) <= room]
+    kept = [record for record in records if len(encode_prompt(tokenizer, record["messages"])) <= room]
+    if records and not kept:
+        raise ValueError(
+            f"no prompt leaves room for {max_new_tokens} new tokens (max_new_tokens) in base.context ({context})"
+        )
+    if len(kept) < len(records):
+        log.warning(
+            "%d of %d prompts leave no room for %d new tokens in base.context (%d) and are left out",
+            len(records) - len(kept),
+            len(records),
+            max_new_tokens,
+            context,
+        )
+    return kept
 
 
 def disarm(tokenizer: Any, text: str) -> str:

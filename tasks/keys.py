@@ -63,11 +63,18 @@ READS: dict[str, tuple[str, ...]] = {
         "comparisons.policy_share",
         "comparisons.temperature",
         "comparisons.max_new_tokens",
+        "base.context",
     ),
     "rank": ("seed", "comparisons.labeler", "comparisons.labelers"),
     "reward_model": ("seed", "reward_model"),
-    "choose_sft": ("seed", "sft.choice_prompts", "comparisons.temperature", "comparisons.max_new_tokens"),
-    "ppo": ("seed", "ppo"),
+    "choose_sft": (
+        "seed",
+        "sft.choice_prompts",
+        "comparisons.temperature",
+        "comparisons.max_new_tokens",
+        "base.context",
+    ),
+    "ppo": ("seed", "ppo", "base.context"),
     "evaluate": ("seed", "evaluation", "ppo.temperature", "ppo.stop", "base.context"),
 }
 """The parameters each stage reads: a section, or section.key."""

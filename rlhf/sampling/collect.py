@@ -23,14 +23,13 @@ def run(job: Job) -> dict[str, Any]:
     """
     params, round_number = job.params.comparisons, int(job.inputs["round"])
     device = distributed.start(job.params.compute)
-    context = job.params.base.context
-    tokenizer = directories.load_tokenizer(job.inputs["writers"][0]["path"])
+    tokenizers = [directories.load_tokenizer(writer["path"]) for writer in job.inputs["writers"]]
     used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
     chosen = [
         (split, record)
         for split, name, count in (("train", "rm", params.prompts), ("valid", "valid", params.valid_prompts))
         for record in fresh(
-            with_room(prompts(job.path("curated"), name), tokenizer, context, params.max_new_tokens),
+            answerable(prompts(job.path("curated"), name), tokenizers, job),
             used,
             count,
             job.params.seed + round_number,
@@ -79,6 +78,15 @@ def run(job: Job) -> dict[str, Any]:
             ],
         )
     return {"prompts": len(chosen), "completions": sum(map(len, completions))}
+
+
+def answerable(records: list[dict[str, Any]], tokenizers: list[Any], job: Job) -> list[dict[str, Any]]:
+    """The records whose prompt leaves room for an answer of every writer."""
+    for tokenizer in tokenizers:
+        records = with_room(
+            records, tokenizer, job.params.base.context, job.params.comparisons.max_new_tokens
+        )
+    return records
 
 
 def fresh(records: list[dict[str, Any]], used: set[str], count: int, seed: int) -> list[dict[str, Any]]:

@@ -93,7 +93,12 @@ class Checkpoints:
             shutil.rmtree(final, ignore_errors=True)
             os.replace(aside, final)
             _sync(self.folder)
-            for old in self._all()[self.keep :]:
+            own = [
+                folder
+                for folder in self._all()
+                if _about(folder).get("written_by") in (None, self.written_by)
+            ]
+            for old in own[self.keep :]:  # and no other's, which its writer may come back to
                 shutil.rmtree(old)
         self._last = time.monotonic()
         distributed.barrier()
@@ -119,20 +124,27 @@ class Checkpoints:
 
 def damage(folder: Path, written_by: str) -> str | None:
     """What is wrong with a checkpoint, or None where it is as `written_by` wrote it."""
-    try:
-        about = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        sums, writer = about["sha256"], about["written_by"]
-    except (OSError, ValueError, KeyError):
+    about = _about(folder)
+    if not about:
         return f"{CHECKSUMS} cannot be read"
-    if writer != written_by:
-        return f"it was written by {writer}, and this is {written_by}"
-    for name, expected in sums.items():
+    if about["written_by"] != written_by:
+        return f"it was written by {about['written_by']}, and this is {written_by}"
+    for name, expected in about["sha256"].items():
         file = folder / name
         if not file.is_file():
             return f"{name} is missing"
         if _checksum(file) != expected:
             return f"{name} is not what was written"
     return None
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What stands in a checkpoint's checksums.json: step, written_by, sha256 {file: digest}; {} where it cannot be read."""
+    try:
+        about = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        return {name: about[name] for name in ("step", "written_by", "sha256")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def engine_name(compute: ComputeParams) -> str:

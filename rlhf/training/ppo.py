@@ -148,11 +148,6 @@ def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]
     if not records:
         raise ValueError("there is no prompt for PPO: data.ppo_share left none")
     records = with_room(records, tokenizer, job.params.base.context, params.max_new_tokens)
-    if not records:
-        raise ValueError(
-            f"no prompt for PPO leaves room for ppo.max_new_tokens ({params.max_new_tokens}) "
-            f"in base.context ({job.params.base.context})"
-        )
     ids = [encode_prompt(tokenizer, record["messages"]) for record in records]
     order = random.Random(job.params.seed)
     queue: list[list[int]] = []

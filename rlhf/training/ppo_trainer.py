@@ -171,6 +171,7 @@ class PPOTrainer:
         with self.engine.whole():
             self.ema.update(self.engine.weights_of(self.policy))
         figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
+        figures["sampler_error"] = distributed.largest(trajectory.sampler_error)
         if self.held_out_score is not None:
             held_out = self.held_out_score(own, [completion.ids for completion in completions])
             seen = self.watch.see(trajectory.raw_scores.tolist(), held_out)
@@ -323,7 +324,6 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
         "kl": float(kl.mean()),
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
-        "sampler_error": trajectory.sampler_error,
         "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
     }
 

@@ -153,8 +153,8 @@ def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, fl
     model: Any = engine.module.model
     groups = list(
         by_length(
-            [len(ranked.responses) * length(ranked) for ranked in batch],
-            tokens_at_once(model.device),
+            [length(ranked) for ranked in batch],
+            tokens_at_once(model.device) // max(len(ranked.responses) for ranked in batch),
             least=shortest(model),
         )
     )

@@ -22,6 +22,7 @@ def test_every_stage_has_parameters_and_code():
     [
         ("ppo.kl_coef=0.3", {"ppo"}),
         ("evaluation.prompts=10", {"evaluate"}),
+        ("base.context=128", {"base", "sample", "choose_sft", "ppo", "evaluate"}),
         ("sft.lr=0.1", {"sft"}),
         ("sft.rl_start_lr=0.1", {"rl_start"}),
         ("sft.demonstrations=10", {"sft", "rl_start"}),

@@ -281,7 +281,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_left_out(world, tmp_path):
     job = world.job(
         "ppo", tmp_path, world.for_ppo, base={"context": shortest + params.ppo.max_new_tokens - 1}
     )
-    with pytest.raises(ValueError, match="no prompt for PPO leaves room"):
+    with pytest.raises(ValueError, match="no prompt leaves room for 8 new tokens"):
         ppo.prompt_queue(job, tokenizer, params.ppo)
 
 

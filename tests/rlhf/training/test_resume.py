@@ -179,6 +179,13 @@ def test_a_checkpoint_of_other_processes_or_another_engine_is_not_taken(tmp_path
     assert checkpoints(1, **zero2).latest()[0] == 1
     for other in ({"launcher": "torchrun"}, zero3):
         assert checkpoints(1, **other).latest() is None
+    for step in (5, 6):
+        checkpoints(1, **zero3).save(step, {"at": step})
+    for step in (2, 3, 4):  # neither loses what the other has
+        checkpoints(1, **zero2).save(step, {"at": step})
+    assert checkpoints(1, **zero2).latest()[0] == 4
+    assert checkpoints(1, **zero3).latest()[0] == 6
+    assert sorted(path.name[-1] for path in (tmp_path / "kept").iterdir()) == ["3", "4", "5", "6"]
     assert (
         "written by DeepSpeed ZeRO 2 on 1 process, and this is DeepSpeed ZeRO 3 on 1 process" in caplog.text
     )
