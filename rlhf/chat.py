@@ -44,15 +44,20 @@ def encode_completion(tokenizer: Any, text: str, *, ended: bool = True) -> list[
 
 
 def with_room(
-    records: Sequence[dict[str, Any]], tokenizer: Any, context: int, max_new_tokens: int
+    records: Sequence[dict[str, Any]],
+    tokenizer: Any,
+    context: int,
+    max_new_tokens: int,
+    *,
+    may_be_empty: bool = False,
 ) -> list[dict[str, Any]]:
     """The records {messages} whose prompt leaves room for so many tokens of answer in the model's context.
 
-    Says in the log how many do not; raises ValueError where none does.
+    Says in the log how many do not; raises ValueError where none does, unless that is allowed.
     """
     room = context - max_new_tokens
     kept = [record for record in records if len(encode_prompt(tokenizer, record["messages"])) <= room]
-    if records and not kept:
+    if records and not kept and not may_be_empty:
         raise ValueError(
             f"no prompt leaves room for {max_new_tokens} new tokens (max_new_tokens) in base.context ({context})"
         )
