@@ -55,8 +55,9 @@ def run(job: Job) -> dict[str, float]:
     policies = {name: Path(path) for name, path in job.inputs["policies"].items()}
     rl_start = policies.pop("rl_start")
     every = load.prompts(curated, "test")
-    room = params.base.context, params.evaluation.max_new_tokens
-    chosen = with_room(every, rm.tokenizer, *room, may_be_empty=True)
+    chosen = with_room(
+        every, rm.tokenizer, params.base.context, params.evaluation.max_new_tokens, may_be_empty=True
+    )
     if not chosen:
         raise ValueError("no held-out prompt to evaluate on: raise data.test_share, or base.context")
     random.Random(params.seed).shuffle(chosen)

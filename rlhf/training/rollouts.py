@@ -60,9 +60,8 @@ def collect(
 ) -> tuple[Trajectory, list[Completion]]:
     """One episode a prompt: drawn by `sampler` from `policy`, scored, its KL to `reference` charged per token.
 
-    seed, first: as `Sampler.sample` takes them.
-
-    kl_coef: β as it stands now; scale: what the reward is divided by (1 where ppo.reward_scale is none).
+    kl_coef: β as it stands now; scale: what the reward is divided by (1 where ppo.reward_scale is none); seed, first: as
+    `Sampler.sample` takes them.
     """
     sampler.take_weights(policy)
     completions = sampler.sample(prompts, seed=seed, first=first)

@@ -52,9 +52,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "episodes": 16,
         "batch": 8,
         "minibatch": 4,
-        "ptx_ratio": 0.75,
+        "ptx_ratio": 0.75,  # 3 rows a minibatch, one a pass: the second process runs out first
         "microbatch_tokens": 32,
-    },  # 3 rows, 2 passes
+    },
 }
 LAUNCHERS = [
     pytest.param(("torchrun", "zero2"), id="torchrun"),
