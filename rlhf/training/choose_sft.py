@@ -42,7 +42,7 @@ def run(job: Job) -> dict[str, Any]:
             temperature=params.comparisons.temperature,
             seed=params.seed,
         )
-        found = reward.score_together(rm, [a.prompt_ids for a in answers], [a.ids for a in answers])
+        found = reward.score(rm, chosen_prompts, [a.text for a in answers], [a.ended for a in answers])
         scores.append(sum(found) / len(found))
         job.log(len(scores), reward=scores[-1])
     best = max(range(len(epochs)), key=scores.__getitem__)

@@ -20,6 +20,7 @@ from rlhf.models.rows import pad
 from rlhf.objectives.ranking import ranking_loss
 from rlhf.params import ComputeParams
 from rlhf.records import read_jsonl, write_jsonl
+from rlhf.sampling.engine import sample
 from rlhf.training import reward_model, rl_start, sft
 from rlhf.training.engine import Engine
 
@@ -263,6 +264,14 @@ def test_the_epoch_that_the_reward_model_likes_is_chosen(world, tmp_path):
         inputs = {"sft": tmp_path / name, "reward_model": world.reward_model, "curated": world.curated}
         figures[name] = world.run("choose_sft", tmp_path / f"{name}-out", inputs)
     assert figures["as"]["scores"] == figures["swapped"]["scores"][::-1]
+    model, words = directories.load_policy(world.sft / "epoch-1")
+    rm = reward.load_reward_model(world.reward_model)
+    asked = [record["messages"] for record in load.prompts(world.curated, "valid")]
+    answers = sample(model, words, asked, max_new_tokens=8, temperature=1.0, seed=0)
+    read = reward.score(rm, asked, [a.text for a in answers], [a.ended for a in answers])
+    assert figures["as"]["scores"][0] == pytest.approx(sum(read) / len(read), abs=1e-5), (
+        "as labelers read them"
+    )
     best = figures["as"]["chosen"]
     assert figures["as"]["scores"][best - 1] == max(figures["as"]["scores"])
     assert figures["swapped"]["chosen"] == 3 - best
