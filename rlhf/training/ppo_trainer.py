@@ -166,16 +166,18 @@ class PPOTrainer:
             advantages=trajectory.advantages,
         )
         sampled = time.time()
+        episodes = of_all(trajectory)
         with self.engine.training():
-            updates = self.update(of_all(trajectory))
+            updates = self.update(episodes)
         with self.engine.whole():
             self.ema.update(self.engine.weights_of(self.policy))
-        figures = distributed.mean(describe(trajectory)) | updates | {"kl_coef": self.kl_coef}
-        figures["sampler_error"] = distributed.largest(trajectory.sampler_error)
+        figures = describe(episodes) | updates | {"kl_coef": self.kl_coef}
         if self.held_out_score is not None:
             held_out = self.held_out_score(own, [completion.ids for completion in completions])
-            seen = self.watch.see(trajectory.raw_scores.tolist(), held_out)
-            figures |= distributed.mean({"reward_correlation": 0.0} | seen)
+            of_each = distributed.gather(list(held_out))
+            figures |= self.watch.see(
+                episodes.raw_scores.tolist(), [reward for part in of_each for reward in part]
+            )
         if self.params.kl_target is not None and iteration >= self.params.value_warmup:
             self.kl_coef = adapted_coefficient(
                 self.kl_coef,
@@ -325,6 +327,7 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
         "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
+        "sampler_error": trajectory.sampler_error,
     }
 
 

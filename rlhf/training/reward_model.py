@@ -111,7 +111,7 @@ def fit(
         with engine.training():
             seen = train_step(engine, mine(batch) or batch, rm.tokenizer.pad_token_id)
         if step % 5 == 0 or step + 1 == len(batches):
-            job.log(step + 1, **distributed.mean(seen), learning_rate=engine.optimizer.param_groups[0]["lr"])
+            job.log(step + 1, **seen, learning_rate=engine.optimizer.param_groups[0]["lr"])
         if step + 1 < len(batches) and checkpoints.is_due():
             checkpoints.save(step + 1, {"engine": engine.state(), "random": random_state()}, engine.write)
     with engine.whole():
@@ -145,7 +145,8 @@ def length(ranked: Ranked) -> int:
 
 
 def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, float]:
-    """One update on a batch of prompts. Returns loss and accuracy, the share of untied pairs in the labeler's order.
+    """One update on a batch of prompts, each process on its part. Returns loss and accuracy of the whole batch:
+    the share of its untied pairs in the labeler's order.
 
     Whole prompts go through in groups of like length, each weighted by its share of the prompts, so that memory does
     not grow with the batch. ZeRO exchanges at each backward: a process with fewer groups passes one again at weight 0.
@@ -170,7 +171,8 @@ def train_step(engine: Engine, batch: list[Ranked], pad_id: int) -> dict[str, fl
         if weight:
             right, pairs = right + found[0], pairs + found[1]
     engine.step()
-    return {"loss": total, "accuracy": right / max(1, pairs)}
+    means = distributed.mean({"loss": total, "right": right, "pairs": pairs})
+    return {"loss": means["loss"], "accuracy": means["right"] / means["pairs"]}
 
 
 def group_loss(engine: Engine, group: list[Ranked], pad_id: int) -> tuple[Tensor, tuple[int, int]]:
