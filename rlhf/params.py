@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 Share = Field(ge=0.0, le=1.0)
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Dtype = Annotated[
@@ -101,7 +101,9 @@ class BaseParams(Section):
     valid_share: float = Field(
         0.01, gt=0, lt=0.5, description="share of documents held out to measure the alignment tax"
     )
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="that the weights of base.path are stored in; training opens them as float32"
+    )
 
 
 class SFTParams(Section):
@@ -222,7 +224,7 @@ class PPOParams(Section):
         description="divides the logits in sampling and wherever log-probabilities are computed, in PPO and evaluation (paper: 1)",
     )
     max_new_tokens: int = Field(48, ge=1, description="response length")
-    stop: tuple[str, ...] = Field(
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="strings that end a response, besides EOS; in PPO and in evaluation"
     )
     whiten_advantages: bool = True
@@ -266,7 +268,10 @@ class GateParams(Section):
         description="auto: the alias champion moves when the gate passes; never: a person moves it in the MLflow UI",
     )
     min_win_rate: float = Field(
-        0.5, ge=0, le=1, description="lower end of the win rate over SFT (by labelers) that passes"
+        0.5,
+        ge=0,
+        le=1,
+        description="lower end of the win rate over SFT (by simulated labelers, whoever ranked) that passes",
     )
     max_kl: float = Field(10.0, gt=0, description="nats a response")
     max_tax: float = Field(
@@ -312,7 +317,11 @@ class ComputeParams(Section):
 class VersioningParams(Section):
     remote: str = Field(".rlhf/dvc-remote", description="where DVC pushes: a folder, or s3://bucket/prefix")
     s3_endpoint_url: str | None = Field(None, description="for an S3 that is not AWS")
-    git: Literal["off", "commit"] = Field("off", description="commit: data.dvc is committed after each round")
+    git: Annotated[Literal["off", "commit"], BeforeValidator(lambda v: "off" if v is False else v)] = (
+        Field(  # YAML's off
+            "off", description="commit: data.dvc is committed after each round"
+        )
+    )
 
 
 class Params(Section):
@@ -348,6 +357,18 @@ class Params(Section):
                 f"ppo.ptx_ratio ({self.ppo.ptx_ratio}) leaves a minibatch of {self.ppo.minibatch} without a pretraining row; "
                 f"allowed: 0, or at least {1 / self.ppo.minibatch:g}"
             )
+        if self.ppo.kl_target is not None and not self.ppo.kl_coef:
+            raise ValueError("ppo.kl_target adapts ppo.kl_coef, and 0 stays 0; allowed: ppo.kl_coef above 0")
+        if self.ppo.kl_target is not None and self.ppo.kl_horizon < self.ppo.batch:
+            raise ValueError(
+                f"ppo.kl_horizon ({self.ppo.kl_horizon}) must be at least ppo.batch ({self.ppo.batch}): beta moves by a fifth "
+                "of batch / horizon an iteration"
+            )
+        if self.comparisons.labeler == "file" and self.gate.promote == "auto":
+            raise ValueError(
+                "gate.promote=auto goes by the simulated labelers' utility, and comparisons.labeler=file means that people "
+                "rank; allowed: gate.promote=never, and a person promotes"
+            )
         if self.base.width % self.base.heads:
             raise ValueError(
                 f"base.width ({self.base.width}) must be a multiple of base.heads ({self.base.heads})"
@@ -373,7 +394,12 @@ def load(
         key, sign, value = setting.partition("=")
         if not sign:
             raise ValueError(f"--set {setting}: expected section.key=value")
-        nested: Any = yaml.safe_load(value)
+        try:
+            nested: Any = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(
+                f"--set {setting}: the value is not readable YAML: {str(error).splitlines()[0]}"
+            ) from None
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         _merge(merged, nested)
@@ -390,7 +416,7 @@ def validate(values: Mapping[str, Any]) -> Params:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"params file {path} does not exist")
+        raise ValueError(f"params file {path} {'is not a file' if path.exists() else 'does not exist'}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -402,6 +428,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
+        if value is None and isinstance(into.get(key), dict):
+            continue  # a section's name with nothing below it
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             _merge(into[key], value)
         else:
@@ -421,4 +449,8 @@ def _sentence(error: ValidationError) -> str:
         return f"unknown parameter {key}{hint} (allowed: {', '.join(known)})"
     if first["type"] == "value_error":
         return str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        return (
+            f"parameter {key} is {first['input']!r}: input should be a list, as in {key}=[{first['input']}]"
+        )
     return f"parameter {key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlhf.models import directories
 from tasks import keys, stage
 from tasks.data import split
 from tasks.registry import StageRef
@@ -13,6 +14,9 @@ from tasks.stage import Outcome, Round, stage_task
 @stage_task(name="ensure-base")
 def ensure_base(this: Round, data: StageRef) -> StageRef:
     """Registers a version of `base`."""
+    start = this.params.reward_model.base
+    if start not in ("sft", "base"):  # opened hours later, but looked at now
+        directories.check(Path(start))
 
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)

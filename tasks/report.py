@@ -103,5 +103,6 @@ def page(number: int | None) -> Path:
         return page_path(numbers[-1])
     if number not in numbers:
         had = ", ".join(map(str, numbers)) or "none yet"
-        raise ValueError(f"there is no report of round {number or 1} (rounds with one: {had})")
+        which = "there is no report yet" if number is None else f"there is no report of round {number}"
+        raise ValueError(f"{which} (rounds with one: {had}); a round writes its report when it is finished")
     return page_path(number)

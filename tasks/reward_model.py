@@ -36,13 +36,16 @@ def train_reward_model(
                 registry.local_dir(ref.run_id) if isinstance(ref, StageRef) else registry.local_path(ref)
             )
         files = [str(path.absolute()) for path in ranked]
-        return {
+        own = {} if "start" in start else {"policy": str(registry.local_dir(base.run_id))}
+        return own | {
             "base": path,
             "curated": str(this.curated.absolute()),
             "comparisons": files + _write(this, brought),
         }
 
     def publish(done: Outcome) -> None:
+        for path in _written().glob("brought-*.jsonl"):  # text of users lies in data/ alone
+            path.unlink()
         rounds = ",".join(str(int(path.parent.name)) for path in ranked)
         done.run.register(
             "reward-model", done.out / "model", tags={"rlhf.comparisons": rounds}, figures=done.figures
@@ -96,8 +99,12 @@ def _brought(this: Round) -> list[dict[str, Any]]:
 def _write(this: Round, brought: list[dict[str, Any]]) -> list[str]:
     if not brought:
         return []
-    from tasks.tracking import home
-
-    path: Path = home() / "work" / f"brought-{keys.digest(brought)[:12]}.jsonl"
+    path = _written() / f"brought-{keys.digest(brought)[:12]}.jsonl"
     write_jsonl(path, brought)
     return [str(path)]
+
+
+def _written() -> Path:
+    from tasks.tracking import home
+
+    return Path(home()) / "work"

@@ -117,7 +117,8 @@ def evaluate(
                 answers |= asked
                 references = [answers["sft"], *others]
             elif name not in CONTROLS:
-                kl[name] = _kl(model, rl_start, answers[name], setting)
+                moved = _kl(model, tokenizer, rl_start, answers[name], setting)
+                kl |= {} if moved is None else {name: moved}
     figures: dict[str, Any] = {
         "prompts": len(setting.prompts),
         "temperature": setting.temperature,
@@ -229,8 +230,13 @@ def samples(setting: Setting, answers: Mapping[str, Answers]) -> list[dict[str, 
     return rows
 
 
-def _kl(model: Any, rl_start: Path, answers: Answers, setting: Setting) -> NDArray[np.float64]:
-    reference, tokenizer = _open(rl_start, setting)
+def _kl(
+    model: Any, tokenizer: Any, rl_start: Path, answers: Answers, setting: Setting
+) -> NDArray[np.float64] | None:
+    """None for a model of other tokens than the RL start's: a champion that another base's rounds made."""
+    reference, words = _open(rl_start, setting)
+    if words.get_vocab() != tokenizer.get_vocab():
+        return None
     return response_kl(
         model, reference, answers.completions, pad_id=tokenizer.pad_token_id, temperature=setting.temperature
     )

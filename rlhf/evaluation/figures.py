@@ -89,7 +89,7 @@ def win_rates(report: Report) -> Figure | None:
     figure = Figure(figsize=(WIDTH, 0.75 + 0.42 * len(policies)))
     axes = figure.subplots()
     kinds = [
-        ("win_rate_vs_sft", -0.11, ACCENT, "labelers' utility"),
+        ("win_rate_vs_sft", -0.11, ACCENT, "simulated labelers' utility"),
         ("win_rate_vs_sft_by_rm", 0.13, SECOND, "reward model"),
     ]
     for key, shift, color, label in kinds:
@@ -181,7 +181,7 @@ def ppo_health(report: Report) -> Figure | None:
 
 
 def reward_model(report: Report) -> Figure | None:
-    """Pairwise accuracy while the reward model learns, on held-out labelers, and the ceiling."""
+    """Pairwise accuracy while the reward model learns, on held-out rankings, and the ceiling."""
     found = report.get("reward_model") or {}
     steps, values = _series(found.get("metrics") or [], "accuracy")
     if not steps and "accuracy" not in found:
@@ -189,7 +189,7 @@ def reward_model(report: Report) -> Figure | None:
     figure = Figure(figsize=(WIDTH, 3.5))
     axes = figure.subplots()
     if steps:
-        _curve(axes, steps, values, label="training labelers, batch by batch")
+        _curve(axes, steps, values, label="training rankings, batch by batch")
     end = steps[-1] if steps else 1
     if "accuracy" in found:
         low, high = (
@@ -197,7 +197,7 @@ def reward_model(report: Report) -> Figure | None:
             found.get("accuracy_high", found["accuracy"]),
         )
         axes.plot([end * 1.03] * 2, [low, high], color=SECOND, linewidth=1.8)
-        axes.plot(end * 1.03, found["accuracy"], "o", color=SECOND, markersize=5.5, label="held-out labelers")
+        axes.plot(end * 1.03, found["accuracy"], "o", color=SECOND, markersize=5.5, label="held-out rankings")
     for level, label, rise in (
         (found.get("ceiling"), "ceiling: the utility itself", 3),
         (0.5, "chance", -11),

@@ -128,11 +128,11 @@ def tiles(report: Report) -> list[dict[str, str]]:
             _tile(
                 "reward model accuracy",
                 f"{100 * rm['accuracy']:.0f} %",
-                f"on pairs of held-out labelers{ceiling}",
+                f"on held-out pairs{ceiling}",
             )
         )
     if "over_optimisation" in policy:
-        note = "win rate by the reward model less the labelers'; far above 0, it is being gamed"
+        note = "win rate by the reward model less the simulated labelers'; far above 0, it is being gamed"
         found.append(_tile("over-optimisation", f"{100 * policy['over_optimisation']:+.0f} pts", note))
     if "agreement" in (report.get("ranking") or {}):
         found.append(

@@ -27,7 +27,7 @@ def check(directory: Path) -> None:
     """Raise ValueError unless `directory` is a model of plain data: config.json, safetensors, no code."""
     config = directory / "config.json"
     if not config.is_file():
-        raise ValueError(f"{directory} is not a Hugging Face model directory: it has no config.json")
+        raise ValueError(f"{directory} is no Hugging Face model directory: there is no config.json in it")
     for file in sorted(directory.rglob("*")):
         if file.suffix == ".py":
             raise ValueError(f"{directory} carries code ({file.name}); only models without code are opened")
@@ -52,7 +52,7 @@ def load_tokenizer(directory: Path) -> Any:
     require_chat_template(tokenizer, str(directory))
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ValueError(
-            f"{directory}: the pad token must be another than EOS (import it with base.path, which mends this)"
+            f"{directory}: the pad token must be another than EOS (base.path and reward_model.base mend this)"
         )
     return tokenizer
 

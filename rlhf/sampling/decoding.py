@@ -49,8 +49,10 @@ class Answers:
         return tokens, is_open & ~ends & (length < self.room)
 
     def _stopped(self, rows: Tensor, length: Tensor) -> Tensor:
-        """[B] bool: a stop string stands at the end of what was drawn, whose tokens are at least a character each."""
-        last = max(map(len, self.stop)) + 1
+        """[B] bool: a stop string stands at the end of what was drawn, whose tokens are at least a byte each."""
+        last = (
+            max(len(end.encode()) for end in self.stop) + 4
+        )  # the first of them may begin inside a character
         ids = zip(self.ids[rows].tolist(), length.tolist(), strict=True)
         texts = [self.tokenizer.decode(row[max(0, n - last) : n], skip_special_tokens=True) for row, n in ids]
         return torch.tensor([any(end in text for end in self.stop) for text in texts], device=rows.device)

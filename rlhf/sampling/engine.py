@@ -16,10 +16,13 @@ from rlhf.chat import Message, encode_prompt
 from rlhf.models.laid_out import laid_out
 from rlhf.models.packed import is_packing
 from rlhf.models.rows import in_order
+from rlhf.sampling.cache import bytes_a_token
 from rlhf.sampling.decoding import Answers, decode
 
-#: tokens of the cache: on a CPU few, which stay near it
+#: tokens of the cache at most: on a CPU few, which stay near it
 CACHE_TOKENS = {"cpu": 8192, "cuda": 131072}
+#: of a GPU's memory, what the cache takes at most: models and updates want the rest
+CACHE_SHARE = 0.25
 #: of all processes' work, a part that one process does alone holds at most this many prompts a slot
 REFILLS = 4
 
@@ -103,6 +106,9 @@ def random_numbers(seed: int, rows: int, columns: int) -> Tensor:
 
 def _slots(model: Any, prompts: Sequence[list[int]], room: int, max_tokens: int | None) -> int:
     limit = max_tokens or CACHE_TOKENS.get(model.device.type, 16384)
+    if model.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(model.device).total_memory
+        limit = min(limit, int(CACHE_SHARE * memory) // bytes_a_token(model))
     return max(1, limit // (max(map(len, prompts), default=0) + room))
 
 

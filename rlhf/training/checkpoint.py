@@ -186,15 +186,17 @@ def cut_log(file: Path, key: str, last: int) -> None:
     if not file.is_file():
         return
     kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_bytes().split(
+        b"\n"
+    ):  # in bytes: a cut may go through a character, and text has other line ends
         try:
             number = json.loads(line)[key]
         except ValueError:
             break
         if number <= last:
-            kept.append(line + "\n")
+            kept.append(line + b"\n")
     aside = file.with_name(file.name + ".tmp")
-    aside.write_text("".join(kept), encoding="utf-8")
+    aside.write_bytes(b"".join(kept))
     os.replace(aside, file)
 
 

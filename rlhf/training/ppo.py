@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rlhf import distributed
-from rlhf.chat import encode_completion, encode_prompt, with_room
+from rlhf.chat import encode_completion, encode_prompt, special_tokens, with_room
 from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
 from rlhf.jobs import Job
@@ -86,14 +86,24 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     params, compute = job.params.ppo, job.params.compute
     device = distributed.start(compute)
     policy, tokenizer = directories.load_policy(job.path("rl_start"))
-    reference, _ = directories.load_policy(
+    reference, words = directories.load_policy(
         job.path("reference") if "reference" in job.inputs else job.path("rl_start")
     )
+    if words.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            "the champion reads other tokens than the RL start: it was made from another base; allowed: ppo.start=rl-start"
+        )
     rm = reward.load_reward_model(job.path("reward_model"))
     value = reward.load_reward_model(job.path("reward_model")).model
     if rm.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ValueError(
             "the reward model reads other tokens than the policy; give reward_model.base a model with the policy's tokenizer"
+        )
+    shown = [token for token in special_tokens(tokenizer) if any(token in end for end in params.stop)]
+    if shown:
+        raise ValueError(
+            f"ppo.stop holds the special token {shown[0]!r}, which no answer's text shows; allowed: ordinary text (EOS ends an "
+            "answer by itself)"
         )
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO

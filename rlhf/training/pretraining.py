@@ -21,15 +21,22 @@ from rlhf.jobs import Job
 from rlhf.models import directories, importing
 from rlhf.models import tokenizer as own_tokenizer
 from rlhf.params import BaseParams
+from rlhf.training.finite import require_finite
 from rlhf.training.muon import MuonAdamW
 from rlhf.training.progress import progress
 
 
 def run(job: Job) -> dict[str, Any]:
     """Stage `base`: out/model is a Hugging Face directory."""
-    if job.params.base.path is not None:
-        return importing.import_model(job.params.base, job.out / "model") if job.is_main else {}
-    return pretrain(job)
+    params = job.params.base
+    if params.path is None:
+        return pretrain(job)
+    if not job.is_main:
+        return {}
+    longest = ("base.context", params.context)
+    return importing.import_model(
+        params.path, job.out / "model", key="base.path", longest=longest, dtype=params.dtype
+    )
 
 
 def pretrain(job: Job) -> dict[str, Any]:
@@ -54,6 +61,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     for step in progress(range(steps), "pretraining", job.is_main):
         mine = order[step * batch : (step + 1) * batch][distributed.rank() :: processes]
         loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
+        require_finite("pretraining", loss=loss.detach())
         loss.backward()
         distributed.all_reduce_gradients(model)
         optimizer.step()
@@ -115,14 +123,18 @@ def next_token_loss(model: Any, ids: torch.Tensor) -> torch.Tensor:
 
 
 def pack(tokenizer: Any, texts: list[str], context: int) -> np.ndarray:
-    """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32."""
+    """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32.
+
+    That token is the tokenizer's BOS, as in GPT-2, or EOS where it has none.
+    """
+    end = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     stream: list[int] = []
     for encoded in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
         stream += encoded
-        stream.append(tokenizer.bos_token_id)
+        stream.append(end)
     rows = max(1, len(stream) // context)
     if len(stream) < context:
-        stream += [tokenizer.bos_token_id] * (context - len(stream))
+        stream += [end] * (context - len(stream))
     return np.asarray(stream[: rows * context], dtype=np.int32).reshape(rows, context)
 
 

@@ -8,9 +8,13 @@ demonstrations score 0 on average.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +24,7 @@ from rlhf import distributed
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
-from rlhf.models import directories, reward
+from rlhf.models import directories, importing, reward
 from rlhf.models.packed import shortest
 from rlhf.models.reward import RewardModel
 from rlhf.models.rows import by_length, pad, tokens_at_once
@@ -31,6 +35,8 @@ from rlhf.training.finite import require_finite
 from rlhf.training.lora import adapt, merged, trainable
 from rlhf.training.progress import progress
 from rlhf.training.schedule import cosine_to_tenth
+
+log = logging.getLogger(__name__)
 
 
 class Ranked(NamedTuple):
@@ -60,13 +66,16 @@ def run(job: Job) -> dict[str, Any]:
     params = job.params.reward_model
     device = distributed.start(job.params.compute)
     distributed.share(params.batch, "reward_model.batch")
+    if "policy" in job.inputs:
+        job = replace(job, inputs=job.inputs | {"base": own_start(job)})
     tokenizer = directories.load_tokenizer(job.path("base"))
     train, valid = load_comparisons(job, tokenizer, params.max_tokens)
     kept = round(params.held_out_share * len(train))
     shuffled = random.Random(f"held out {job.params.seed}").sample(train, len(train)) if kept else train
     if len(shuffled) == kept:
         raise ValueError(
-            "there is no comparison to train the reward model on: every ranking of the training split is a tie, or none was given"
+            "there is no comparison to train the reward model on: the training split has none, or each is a tie throughout, "
+            f"holds an empty completion, or has more than reward_model.max_tokens = {params.max_tokens} tokens"
         )
     figures = fit(job, shuffled[kept:], valid, device, "reward model")
     if kept:
@@ -79,6 +88,27 @@ def run(job: Job) -> dict[str, Any]:
             shutil.move(watching.out / "model", job.out / "model" / "held_out")
         distributed.barrier()
     return figures
+
+
+def own_start(job: Job) -> Path:
+    """The directory that reward_model.base names, mended as base.path is. Raises ValueError where it reads other tokens
+    than the policy, which is found here and not after training: PPO gives it the policy's tokens."""
+    start = job.out / "start"
+    if job.is_main:
+        importing.import_model(
+            str(job.path("base")),
+            start,
+            key="reward_model.base",
+            longest=("reward_model.max_tokens", job.params.reward_model.max_tokens),
+        )
+    distributed.barrier()
+    own, policy = (directories.load_tokenizer(path).get_vocab() for path in (start, job.path("policy")))
+    if own != policy:
+        raise ValueError(
+            f"reward_model.base {job.path('base')} reads other tokens than the policy; allowed: a model with the policy's "
+            "tokenizer"
+        )
+    return start
 
 
 def fit(
@@ -188,8 +218,10 @@ def group_loss(engine: Engine, group: list[Ranked], pad_id: int) -> tuple[Tensor
 
 
 def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:
-    """(training, held-out) rankings of every file, without those that are ties throughout or too long."""
+    """(training, held-out) rankings of every file, without those that are ties throughout, too long, or that rank an
+    empty answer that did not end: it has no token to score. The log says how many each."""
     splits: dict[str, list[Ranked]] = {"train": [], "valid": []}
+    left_out: Counter[str] = Counter()
     for file in job.inputs["comparisons"]:
         with open(file, encoding="utf-8") as lines:
             for line in lines:
@@ -202,12 +234,17 @@ def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ra
                     ],
                     record["ranks"],
                 )
-                if (
-                    all(ranked.responses)
-                    and length(ranked) <= max_tokens
-                    and has_untied_pair(torch.tensor(ranked.ranks))
-                ):
+                if not all(ranked.responses):
+                    left_out["hold an empty completion"] += 1
+                elif length(ranked) > max_tokens:
+                    left_out[f"have more than reward_model.max_tokens = {max_tokens} tokens"] += 1
+                elif not has_untied_pair(torch.tensor(ranked.ranks)):
+                    left_out["are ties throughout"] += 1
+                else:
                     splits[record.get("split", "train")].append(ranked)
+    for reason, count in left_out.items():
+        if job.is_main:
+            log.warning("%d rankings %s and are left out", count, reason)
     return splits["train"], splits["valid"]
 
 
@@ -239,10 +276,20 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
 
 def set_bias(rm: RewardModel, job: Job) -> float:
     """Set and return the bias that makes demonstrations score 0 on average (arXiv:2203.02155, 3.5)."""
-    chosen = demonstrations(job.path("curated"), "train")[: job.params.reward_model.bias_demonstrations]
-    rm.model.config.reward_bias = 0.0
-    scores = reward.score(
-        rm, [d["messages"] for d in chosen], [d["completion"] for d in chosen], [True] * len(chosen)
+    params = job.params.reward_model
+    short = (
+        (prompt, completion)
+        for d in demonstrations(job.path("curated"), "train")
+        for prompt in [encode_prompt(rm.tokenizer, d["messages"])]
+        for completion in [encode_completion(rm.tokenizer, d["completion"])]
+        if len(prompt) + len(completion) <= params.max_tokens
     )
+    chosen = list(islice(short, params.bias_demonstrations))
+    if not chosen:
+        raise ValueError(
+            f"no demonstration has at most reward_model.max_tokens = {params.max_tokens} tokens, and the reward's zero is theirs"
+        )
+    rm.model.config.reward_bias = 0.0
+    scores = reward.score_together(rm, [prompt for prompt, _ in chosen], [c for _, c in chosen])
     rm.model.config.reward_bias = -sum(scores) / len(scores)
     return rm.bias

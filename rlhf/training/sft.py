@@ -25,6 +25,7 @@ from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
 from rlhf.models import directories, packed
+from rlhf.training.finite import require_finite
 from rlhf.training.muon import MuonAdamW
 from rlhf.training.progress import progress
 
@@ -162,6 +163,7 @@ class ResponseLossTrainer(SFTTrainer):
             is_target = inputs["labels"][:, 1:] != -100
             logits, labels = outputs.logits[:, :-1][is_target], inputs["labels"][:, 1:][is_target]
         losses = functional.cross_entropy(logits.float(), labels, reduction="sum")
+        require_finite("supervised fine-tuning", loss=losses.detach())
         tokens = len(labels) if num_items_in_batch is None else num_items_in_batch
         loss = losses / torch.as_tensor(tokens, device=losses.device).clamp(min=1)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
@@ -210,5 +212,6 @@ def write_trained(trainer: Any, tokenizer: Any, directory: Path) -> None:
     state = accelerator.get_state_dict(trainer.model_wrapped) if is_deepspeed_zero3_enabled() else None
     if accelerator.is_main_process:
         model = accelerator.unwrap_model(trainer.model_wrapped)
+        require_finite("the end of an epoch", **(state or model.state_dict()))
         directories.save(model, tokenizer, directory, state=state)
     accelerator.wait_for_everyone()

@@ -42,6 +42,19 @@ def rlhf(tmp_path, monkeypatch, capsys):
             ["run", "--set", "ppo.ptx_ratio=0.01"],
             "leaves a minibatch of 32 without a pretraining row; allowed: 0, or at least 0.03125",
         ),
+        (["run", "--set", "ppo.stop=[a"], "--set ppo.stop=[a: the value is not readable YAML: while parsing"),
+        (
+            ["run", "--set", "ppo.stop=['']"],
+            "parameter ppo.stop.0 is '': string should have at least 1 character",
+        ),
+        (
+            ["run", "--set", "ppo.kl_target=6", "--set", "ppo.kl_coef=0"],
+            "ppo.kl_target adapts ppo.kl_coef, and 0 stays 0",
+        ),
+        (
+            ["run", "--set", "ppo.kl_target=6", "--set", "ppo.kl_horizon=20"],
+            "ppo.kl_horizon (20) must be at least ppo.batch (128)",
+        ),
         (["run", "--set", "ppo.lr"], "--set ppo.lr: expected section.key=value"),
         (["run", "--params", "absent.yaml"], "params file absent.yaml does not exist"),
         (
@@ -103,7 +116,7 @@ def test_there_is_nothing_yet(rlhf):
     for words, sentence in (
         (["export", "policy"], "there is no policy yet"),
         (["chat"], "there is no policy yet"),
-        (["report"], "there is no report of round 1"),
+        (["report"], "there is no report yet"),
         (["rollback"], "there is no previous champion"),
         (["data", "checkout", "1"], "round 1 keeps no data version"),
     ):

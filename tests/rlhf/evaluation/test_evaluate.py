@@ -10,6 +10,7 @@ from rlhf.evaluation.answers import Judge, Setting
 from rlhf.evaluation.evaluate import agreement_with_utility, evaluate, headline, run, samples
 from rlhf.jobs import Job
 from rlhf.labeling.utility import Utility
+from rlhf.models import directories, tokenizer
 from rlhf.models.reward import load_reward_model
 from rlhf.params import EvaluationParams, Params, validate
 
@@ -84,6 +85,17 @@ def test_a_champion_is_compared_with_the_policy(models, judge, setting):
     assert len(figures["win_rate_vs_champion"]) == 3
     assert headline(figures)["champion_win_rate"] == figures["win_rate_vs_champion"][1]
     assert "tax" not in headline(figures), "without base there is no tax"
+
+
+def test_a_champion_of_another_vocabulary_has_no_kl(models, judge, setting, texts, tmp_path):
+    """Its token ids mean other words to the RL start, or none at all."""
+    model, _ = directories.load_policy(models["sft"])
+    other = tokenizer.train(["other words"] * 9, 300, 64)
+    model.resize_token_embeddings(len(other))
+    directories.save(model, other, tmp_path / "champion")
+    policies = {"sft": models["sft"], "policy": models["rl_start"], "champion": tmp_path / "champion"}
+    figures, _ = evaluate(policies, models["rl_start"], judge, setting)
+    assert "kl" in figures["policies"]["policy"] and "kl" not in figures["policies"]["champion"]
 
 
 def test_samples_show_no_personal_data(found, setting):

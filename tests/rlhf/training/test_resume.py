@@ -196,3 +196,12 @@ def test_a_log_is_cut_after_the_step_and_at_a_torn_line(tmp_path):
     log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     cut_log(log, "step", 2)
     assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_log_is_cut_at_bytes_and_not_at_what_looks_like_a_line_s_end(tmp_path):
+    """A kill may go through a character, and a text may hold other line ends than JSON Lines has."""
+    log = tmp_path / "rollouts.jsonl"
+    whole = '{"step": 1, "text": "one\u2028two\u0085three"}\n{"step": 2, "text": "caf\u00e9"}\n'
+    log.write_bytes((whole + '{"step": 3, "text": "caf\u00e9').encode()[:-1])
+    cut_log(log, "step", 3)
+    assert log.read_bytes() == whole.encode()

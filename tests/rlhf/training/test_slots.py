@@ -11,8 +11,8 @@ import torch
 from rlhf.models import tokenizer
 from rlhf.models.packed import prepare
 from rlhf.sampling import cache
-from rlhf.sampling.cache import Slots
-from rlhf.sampling.decoding import draw
+from rlhf.sampling.cache import Slots, bytes_a_token
+from rlhf.sampling.decoding import Answers, draw
 from rlhf.sampling.engine import random_numbers, sample_ids
 
 ROOM = 12
@@ -77,6 +77,27 @@ def test_a_stop_string_makes_room_too(model, words, prompts):
     assert any(completion.ended and letter not in completion.text for completion in found)
     assert [completion.ids for completion in found] == [completion.ids for completion in expected]
     assert [completion.ids for completion in found] != [completion.ids for completion in free]
+
+
+def test_a_stop_string_of_characters_of_several_tokens_is_seen_at_its_end(monkeypatch):
+    words = tokenizer.train(["plain"] * 4, 300, 64)
+    ids = words("plain。", add_special_tokens=False)["input_ids"]
+    assert len(ids) > len("plain。") - 4 and len(words("。", add_special_tokens=False)["input_ids"]) == 3
+    drawn = Answers(words, torch.zeros(1, 16), 1.0, ("。",), torch.device("cpu"))
+    drawn.ids[0, : len(ids)] = torch.tensor(ids)
+    row = torch.tensor([0])
+    assert [bool(drawn._stopped(row, torch.tensor([len(ids) - less]))) for less in (0, 1, 2)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_memory_of_a_token_is_what_the_slots_take(model):
+    held = Slots(model, 3, slots=3, columns=7)
+    held.read([[5, 6], [7], [8, 9, 10]], torch.arange(3))
+    taken = sum(part.nbytes for layer in held.layers for part in (layer.keys, layer.values))
+    assert bytes_a_token(model) * 3 * 7 == taken
 
 
 def test_slots_are_refilled_while_others_go_on_and_bound_memory(model, words, prompts, monkeypatch):
