@@ -21,7 +21,7 @@ def ensure_base(this: Round, data: StageRef) -> StageRef:
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)
 
-    files = split(data, "pretraining_train.parquet", "pretraining_valid.parquet")
+    files = split(data, "pretraining_train.parquet")
     return stage.run(
         this,
         "base",

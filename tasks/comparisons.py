@@ -72,9 +72,7 @@ def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
             "samples": str((this.folder / "samples.jsonl").absolute()),
         }
 
-    files = split(data, "pretraining_train.parquet", "pretraining_valid.parquet") | {
-        "samples": samples.figures["files"]["samples.jsonl"]
-    }
+    files = split(data, "pretraining_train.parquet") | {"samples": samples.figures["files"]["samples.jsonl"]}
     return stage.run(
         this,
         "rank",

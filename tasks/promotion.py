@@ -22,11 +22,6 @@ def champion() -> ModelRef | None:
     return ModelRef(POLICY, version) if version else None
 
 
-def newest_policy() -> ModelRef | None:
-    """What the next round samples: candidate or champion, whichever was set last; None in round 1."""
-    return registry.newest(POLICY)
-
-
 def set_candidate(version: int, *, by: str = "round", why: str = "") -> None:
     """Names a round's policy the candidate. Moves that people made before are recorded first."""
     reconcile()

@@ -284,7 +284,7 @@ def resolve(name: str, version: str | int = "newest") -> ModelRef:
 
 
 def newest(name: str) -> ModelRef | None:
-    """What the next round takes of a model; None where there is none yet.
+    """What chat and export take of a model where no version is named; None where there is none yet.
 
     Of candidate and champion the alias that moved last, so that a person who moves champion in the
     MLflow UI decides; of a model without these the newest version of a finished run.

@@ -51,7 +51,7 @@ def train_reward_model(
             "reward-model", done.out / "model", tags={"rlhf.comparisons": rounds}, figures=done.figures
         )
 
-    files = split(data, "demonstrations_train.parquet", "demonstrations_valid.parquet")
+    files = split(data, "demonstrations_train.parquet")
     files |= {f"comparisons/{path.parent.name}": keys.file_digest(path) for path in ranked}
     files |= directory_digest(this.params.reward_model.base)
     if brought:

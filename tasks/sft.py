@@ -38,9 +38,7 @@ def ensure_sft(this: Round, data: StageRef, base: StageRef) -> StageRef:
 @stage_task(name="ensure-rl-start")
 def ensure_rl_start(this: Round, data: StageRef, base: StageRef) -> StageRef:
     """What PPO starts from: base, two epochs of demonstrations, pretraining mixed in. Not registered."""
-    files = split(
-        data, "demonstrations_train.parquet", "demonstrations_valid.parquet", "pretraining_train.parquet"
-    )
+    files = split(data, "demonstrations_train.parquet", "pretraining_train.parquet")
     return stage.run(
         this,
         "rl_start",

@@ -265,22 +265,11 @@ class StageRun:
         self.followers.append(Follower(self.run_id, metrics))
         self.followers[-1].start()
 
-    def log_metrics(self, figures: Mapping[str, Any], step: int = 0) -> None:
-        """The numeric leaves of nested figures, as metrics a/b of one step."""
-        self._log(figures, step)
-
-    def log_text(self, text: str, name: str) -> None:
-        client().log_text(self.run_id, text, name)
-
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Rows of one shape, as a table that MLflow's UI shows and filters."""
         if rows:
             columns = {key: [row[key] for row in rows] for key in rows[0]}
             client().log_table(self.run_id, columns, name)
-
-    def log_figure(self, figure: Any, name: str) -> None:
-        """A matplotlib or plotly figure as the artifact `name` (.svg, .png, .html)."""
-        client().log_figure(self.run_id, figure, name)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """A file as an artifact. Never curated data or samples: those travel by DVC."""

@@ -6,7 +6,6 @@ params.versioning names. Prefect owns the order of work, DVC only the bytes: no 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -25,7 +24,6 @@ from rlhf.data import forget, tombstones
 from rlhf.data.tombstones import Tombstones
 from rlhf.params import VersioningParams
 from tasks import storage
-from tasks.directories import sha256
 from tasks.tracking import home
 
 if TYPE_CHECKING:
@@ -156,44 +154,6 @@ def parse(text: str) -> DataVersion:
     if not re.fullmatch(r"[0-9a-f]{32}\.dir", str(digest)):
         raise ValueError("this is not the text of a data.dvc: it names no directory digest")
     return DataVersion(str(digest), text)
-
-
-def tree_digest(path: Path) -> str:
-    """sha256 over the sorted relative paths and contents of a folder's files, or of one file.
-
-    A file whose size and time have not changed is not read again (.rlhf/cache/digests.json).
-    """
-    if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    memory_file = home() / "cache" / "digests.json"
-    memory = _memory(memory_file)
-    known = len(memory)
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    total = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        seen = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
-        if seen not in memory:
-            memory[seen] = sha256(file)
-            if time.time() - stat.st_mtime < 2:  # it may change again within its clock's tick
-                total.update(f"{_relative(file, path)}\0{memory.pop(seen)}\n".encode())
-                continue
-        total.update(f"{_relative(file, path)}\0{memory[seen]}\n".encode())
-    if len(memory) != known:
-        memory_file.parent.mkdir(parents=True, exist_ok=True)
-        _write(memory_file, json.dumps(memory).encode())
-    return total.hexdigest()
-
-
-def _relative(file: Path, root: Path) -> str:
-    return "" if file == root else file.relative_to(root).as_posix()
-
-
-def _memory(file: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (FileNotFoundError, ValueError):
-        return {}
 
 
 # ---------------------------------------------------------------- DVC

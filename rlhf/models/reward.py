@@ -38,7 +38,7 @@ def bias_of(model: Any) -> float:
     return float(getattr(model.config, "reward_bias", 0.0))
 
 
-def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> RewardModel:
+def from_policy(directory: Path | str, *, seed: int = 0) -> RewardModel:
     """A policy's body under a fresh scalar head (weights of sd 1/sqrt(d+1), no bias), dropout off."""
     directory = Path(directory)
     directories.check(directory)
@@ -47,7 +47,7 @@ def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, se
     tokenizer = directories.load_tokenizer(directory)
     config.pad_token_id = tokenizer.pad_token_id
     model = AutoModelForSequenceClassification.from_pretrained(
-        directory, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        directory, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
     head = model.score.weight
     with torch.no_grad():
@@ -58,14 +58,14 @@ def from_policy(directory: Path | str, *, dtype: torch.dtype = torch.float32, se
     return RewardModel(prepare(model), tokenizer)
 
 
-def load_reward_model(directory: Path | str, *, dtype: torch.dtype = torch.float32) -> RewardModel:
+def load_reward_model(directory: Path | str) -> RewardModel:
     """A reward model as `directories.save` wrote it."""
     directory = Path(directory)
     directories.check(directory)
     model = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=directories.configure(directory, 0.0),
-        dtype=dtype,
+        dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
     )

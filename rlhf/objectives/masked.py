@@ -14,20 +14,14 @@ def masked_mean(values: Tensor, is_counted: Tensor) -> Tensor:
     return kept.sum() / is_counted.sum().clamp(min=1)
 
 
-def whiten(values: Tensor, is_counted: Tensor, *, shift_mean: bool = True) -> Tensor:
-    """(values - mean) / sd over counted tokens, 0 elsewhere; with shift_mean=False the mean is added back.
-
-    values: [B, T] float; is_counted: [B, T] bool. Biased variance, sd floored at 1e-8 ** 0.5.
-    """
-    mean = masked_mean(values, is_counted)
-    variance = masked_mean((values - mean) ** 2, is_counted)
-    return whiten_with(values, is_counted, float(mean), float(variance), shift_mean=shift_mean)
-
-
-def whiten_with(
+def whiten(
     values: Tensor, is_counted: Tensor, mean: float, variance: float, *, shift_mean: bool = True
 ) -> Tensor:
-    """`whiten` with a mean and a variance found elsewhere, over the values of several processes."""
+    """(values - mean) / sd at counted tokens, 0 elsewhere; with shift_mean=False the mean is added back.
+
+    values: [B, T] float; is_counted: [B, T] bool; mean and (biased) variance: over the counted tokens of every process.
+    The sd is at least 1e-8 ** 0.5.
+    """
     scaled = (values - mean) / (variance + 1e-8) ** 0.5
     if not shift_mean:
         scaled = scaled + mean

@@ -20,13 +20,12 @@ from rlhf.data.pii import redact
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
 from rlhf.models.reward import RewardModel
-from rlhf.objectives.kl import k1
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, spoken
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.hacking import alarm
 from rlhf.training.lora import adapt, merged
-from rlhf.training.ppo_trainer import PPOTrainer
+from rlhf.training.ppo_trainer import PPOTrainer, episode_kl
 from rlhf.training.pretraining import pack
 from rlhf.training.progress import progress
 from rlhf.training.rollouts import Score, Trajectory
@@ -186,11 +185,7 @@ def keep_episodes(
     count: int = 4,
 ) -> None:
     """A few episodes of the iteration as JSON Lines, personal data redacted; reward and value as the reward model gives them."""
-    kl = (
-        k1(trajectory.logprobs, trajectory.reference_logprobs)
-        .masked_fill(~trajectory.batch.is_response, 0.0)
-        .sum(1)
-    )
+    kl = episode_kl(trajectory)
     with (job.out / "rollouts.jsonl").open("a", encoding="utf-8") as lines:
         for row, completion in enumerate(completions[:count]):
             episode = {

@@ -196,6 +196,7 @@ class PPOTrainer:
         """
         rows_total, size = len(trajectory.scores), self.params.minibatch
         seen: list[dict[str, float]] = []
+        error = 0.0
         for _ in range(self.params.inner_epochs):
             order = self.draw.permutation(rows_total)
             for start in range(0, rows_total - size + 1, size):
@@ -205,9 +206,7 @@ class PPOTrainer:
                     check_first_ratio(error, FIRST_RATIO[self.params.dtype])
         means = {key: float(np.mean([figures[key] for figures in seen])) for key in seen[0]}
         first = {"first_kl_to_behaviour": seen[0]["kl_to_behaviour"]}
-        return distributed.mean(means | first) | {
-            "first_ratio_error": distributed.largest(seen[0]["ratio_error"])
-        }
+        return distributed.mean(means | first) | {"first_ratio_error": error}
 
     def minibatch(self, part: Trajectory) -> dict[str, float]:
         """One optimizer step: PPO gradient, then pretraining gradient, accumulated.
@@ -315,15 +314,20 @@ def episode_loss(
     return actor + params.value_coef * critic, dict(zip(MINIBATCH_FIGURES, figures, strict=True))
 
 
+def episode_kl(trajectory: Trajectory) -> Tensor:
+    """[B] Σ_t log π - log π_ref, nats a response, as sampled."""
+    charged = k1(trajectory.logprobs, trajectory.reference_logprobs)
+    return charged.masked_fill(~trajectory.batch.is_response, 0.0).sum(1)
+
+
 def describe(trajectory: Trajectory) -> dict[str, float]:
-    """Figures of an iteration's episodes; `kl` is Σ_t log π - log π_ref, nats a response, as sampled."""
+    """Figures of an iteration's episodes; `kl` is the mean of `episode_kl`."""
     is_response = trajectory.batch.is_response
-    kl = k1(trajectory.logprobs, trajectory.reference_logprobs).masked_fill(~is_response, 0.0).sum(1)
     return {
         "reward": float(trajectory.raw_scores.mean()),
         "reward_sd": float(trajectory.raw_scores.std(unbiased=False)),
         "score": float(trajectory.scores.mean()),
-        "kl": float(kl.mean()),
+        "kl": float(episode_kl(trajectory).mean()),
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
         "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),

@@ -21,7 +21,7 @@ def run(job: Job) -> dict[str, Any]:
     share = params.rl_start_pretraining_share
     mixed = pretraining_rows(job, tokenizer, round(len(rows) * share / (1.0 - share)))
     epochs = params.rl_start_epochs
-    losses = train_supervised(
+    train_supervised(
         job,
         [*rows, *mixed],
         [],
@@ -36,7 +36,6 @@ def run(job: Job) -> dict[str, Any]:
         "demonstrations": len(rows),
         "pretraining_rows": len(mixed),
         "epochs": epochs,
-        "valid_loss": losses,
     }
 
 

@@ -17,7 +17,7 @@ from rlhf.models.policy import response_logprobs
 from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 from rlhf.objectives.gae import gae
 from rlhf.objectives.kl import ESTIMATORS
-from rlhf.objectives.masked import whiten_with
+from rlhf.objectives.masked import whiten
 from rlhf.objectives.ppo import token_rewards
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion
@@ -31,7 +31,7 @@ class Trajectory(NamedTuple):
     """Episodes as right-padded rows; [B, T] unless said otherwise. Response columns alone carry figures."""
 
     batch: Batch
-    logprobs: Tensor  # log π_old, as sampled
+    logprobs: Tensor  # log π_old: the sampler's where it is exact, else computed again
     reference_logprobs: Tensor  # log π_ref
     values: Tensor  # V_old
     advantages: Tensor  # whitened, where params ask for it
@@ -94,7 +94,7 @@ def collect(
 
 
 def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = True) -> Tensor:
-    """`masked.whiten` over the episodes of every process."""
+    """`masked.whiten` by the mean and variance over the episodes of every process."""
     kept = values.masked_fill(~is_counted, 0.0).double()
     moments = distributed.mean(
         {"count": float(is_counted.sum()), "sum": float(kept.sum()), "squares": float((kept**2).sum())}
@@ -102,7 +102,7 @@ def whiten_together(values: Tensor, is_counted: Tensor, *, shift_mean: bool = Tr
     count = max(moments["count"], 1e-9)
     mean = moments["sum"] / count
     variance = max(0.0, moments["squares"] / count - mean**2)
-    return whiten_with(values, is_counted, mean, variance, shift_mean=shift_mean)
+    return whiten(values, is_counted, mean, variance, shift_mean=shift_mean)
 
 
 def response_values(value: Any, batch: Batch, scale: float) -> Tensor:

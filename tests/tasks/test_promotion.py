@@ -22,7 +22,7 @@ def champion():
 
 
 def test_round_one_has_no_policy(state):
-    assert promotion.champion() is None and promotion.newest_policy() is None
+    assert promotion.champion() is None and registry.newest("policy") is None
     with pytest.raises(ValueError, match="there is no policy yet"):
         registry.resolve("policy")
     with pytest.raises(ValueError, match="no version or alias 'candidate'"):
@@ -33,10 +33,10 @@ def test_round_one_has_no_policy(state):
 
 def test_the_candidate_is_sampled_promoted_or_not(policies):
     promotion.set_candidate(1)
-    assert promotion.newest_policy() == ModelRef("policy", 1)
+    assert registry.newest("policy") == ModelRef("policy", 1)
     promotion.promote()
     promotion.set_candidate(2)
-    assert champion() == 1 and promotion.newest_policy() == ModelRef("policy", 2)
+    assert champion() == 1 and registry.newest("policy") == ModelRef("policy", 2)
 
 
 def test_promote_keeps_the_way_back(policies):
@@ -72,7 +72,7 @@ def test_a_person_moves_the_champion_in_the_ui(policies):
     promotion.set_candidate(3)
     policies.set_registered_model_alias("policy", "champion", "2")
     assert champion() == 2
-    assert promotion.newest_policy() == ModelRef("policy", 2)  # what the person said last
+    assert registry.newest("policy") == ModelRef("policy", 2)  # what the person said last
     promotion.reconcile()
     move = [m for m in registry.history("policy") if m.alias == "champion"][-1]
     assert (move.version, move.before, move.by) == (2, 1, "MLflow UI")
@@ -91,7 +91,7 @@ def test_a_move_made_before_the_next_candidate_does_not_look_newer(policies):
     promotion.promote(1)
     policies.set_registered_model_alias("policy", "champion", "2")
     promotion.set_candidate(3)  # the round ended after the person's move
-    assert promotion.newest_policy() == ModelRef("policy", 3)
+    assert registry.newest("policy") == ModelRef("policy", 3)
 
 
 def test_a_deleted_champion_leaves_no_champion(policies):

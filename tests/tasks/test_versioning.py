@@ -175,18 +175,3 @@ def test_a_text_that_is_no_data_dvc(text):
 def test_outside_a_clone_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="is not a clone"):
         versioning.snapshot(FOLDER, tmp_path)
-
-
-def test_tree_digest_follows_names_and_contents_only(clone):
-    data = clone / "data"
-    before = versioning.tree_digest(data)
-    copy = clone / "copy"
-    shutil.copytree(data, copy)
-    assert versioning.tree_digest(copy) == before
-    (copy / "raw/prompts.jsonl").write_text("ONE\n")
-    changed = versioning.tree_digest(copy)
-    assert changed != before
-    (copy / "raw/prompts.jsonl").rename(copy / "raw/renamed.jsonl")
-    assert versioning.tree_digest(copy) not in (before, changed)
-    with pytest.raises(ValueError, match="does not exist"):
-        versioning.tree_digest(clone / "none")

@@ -8,10 +8,11 @@ import torch
 
 from rlhf.objectives.gae import gae
 from rlhf.objectives.kl import ESTIMATORS, adapted_coefficient, k1, k3
-from rlhf.objectives.masked import masked_mean, whiten
+from rlhf.objectives.masked import masked_mean
 from rlhf.objectives.ppo import explained_variance, policy_loss, token_rewards, value_loss
 from rlhf.objectives.ptx import ptx_loss
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
+from rlhf.training.rollouts import whiten_together
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_what_stands_outside_the_response_changes_no_bit(draw):
         advantages = gae(rewards + noise, values + noise, is_response, discount=1.0, lam=0.95)
         return [
             advantages,
-            whiten(advantages, is_response),
+            whiten_together(advantages, is_response),
             policy_loss(new + noise, old + noise, advantages, is_response, clip=0.2),
             value_loss(values + noise, values + noise, advantages, is_response, clip=0.2),
             masked_mean(rewards + noise, is_response),
@@ -139,10 +140,10 @@ def test_every_estimator_is_zero_where_the_policies_agree(draw):
 def test_whitened_values_have_mean_zero_and_sd_one(draw):
     is_counted = response_mask([6, 2], 9)
     values = 3.0 + 5.0 * torch.randn(2, 9, generator=draw)
-    kept = whiten(values, is_counted)[is_counted]
+    kept = whiten_together(values, is_counted)[is_counted]
     assert float(kept.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(kept.std(unbiased=False)) == pytest.approx(1.0, abs=1e-4)
-    with_mean = whiten(values, is_counted, shift_mean=False)[is_counted]
+    with_mean = whiten_together(values, is_counted, shift_mean=False)[is_counted]
     assert float(with_mean.mean()) == pytest.approx(float(values[is_counted].mean()), abs=1e-4)
 
 

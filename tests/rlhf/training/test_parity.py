@@ -22,9 +22,8 @@ from rlhf.models.policy import response_logprobs
 from rlhf.models.rows import pad
 from rlhf.objectives.gae import gae
 from rlhf.objectives.kl import k1
-from rlhf.objectives.masked import whiten
 from rlhf.objectives.ppo import policy_loss, token_rewards, value_loss
-from rlhf.training.rollouts import response_values
+from rlhf.training.rollouts import response_values, whiten_together
 
 SETTINGS = {
     "kl_coef": 0.05,
@@ -141,7 +140,7 @@ def test_advantages_and_returns(trl):
 def test_whitened_advantages(trl):
     """They divide the squares by n - 1, we by n: over an iteration's tokens it is the same to a part in thousands."""
     n = int(trl.is_response.sum())
-    ours = whiten(trl.advantages, trl.is_response)
+    ours = whiten_together(trl.advantages, trl.is_response)
     theirs = trl.whitened.masked_fill(~trl.is_response, 0.0)
     assert torch.allclose(ours * math.sqrt((n - 1) / n), theirs, **NEAR)
 
