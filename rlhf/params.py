@@ -28,6 +28,8 @@ Dtype = Annotated[
         description="of weights and arithmetic; bfloat16 trains float32 masters, and is fast on GPUs and on CPUs with AMX alone"
     ),
 ]
+#: YAML reads a bare `off` as false
+Git = Annotated[Literal["off", "commit"], BeforeValidator(lambda value: "off" if value is False else value)]
 LoraRank = Annotated[
     int | None,
     Field(
@@ -317,11 +319,7 @@ class ComputeParams(Section):
 class VersioningParams(Section):
     remote: str = Field(".rlhf/dvc-remote", description="where DVC pushes: a folder, or s3://bucket/prefix")
     s3_endpoint_url: str | None = Field(None, description="for an S3 that is not AWS")
-    git: Annotated[Literal["off", "commit"], BeforeValidator(lambda v: "off" if v is False else v)] = (
-        Field(  # YAML's off
-            "off", description="commit: data.dvc is committed after each round"
-        )
-    )
+    git: Git = Field("off", description="commit: data.dvc is committed after each round")
 
 
 class Params(Section):

@@ -88,22 +88,10 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     reference, words = directories.load_policy(
         job.path("reference") if "reference" in job.inputs else job.path("rl_start")
     )
-    if words.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(
-            "the champion reads other tokens than the RL start: it was made from another base; allowed: ppo.start=rl-start"
-        )
     rm = reward.load_reward_model(job.path("reward_model"))
     value = reward.load_reward_model(job.path("reward_model")).model
-    if rm.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(
-            "the reward model reads other tokens than the policy; give reward_model.base a model with the policy's tokenizer"
-        )
-    shown = [token for token in special_tokens(tokenizer) if any(token in end for end in params.stop)]
-    if shown:
-        raise ValueError(
-            f"ppo.stop holds the special token {shown[0]!r}, which no answer's text shows; allowed: ordinary text (EOS ends an "
-            "answer by itself)"
-        )
+    require_one_vocabulary(tokenizer, words, rm.tokenizer)
+    require_ordinary_text(params.stop, tokenizer)
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO
     rm.model.to(getattr(torch, params.dtype))
@@ -123,6 +111,28 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         held_out_score=held_out_score(job, device),
     )
     return trainer, prompt_queue(job, tokenizer, params)
+
+
+def require_one_vocabulary(policy: Any, reference: Any, rm: Any) -> None:
+    """Raise ValueError where one of the tokenizers reads other tokens than the policy's."""
+    if reference.get_vocab() != policy.get_vocab():
+        raise ValueError(
+            "the champion reads other tokens than the RL start: it was made from another base; allowed: ppo.start=rl-start"
+        )
+    if rm.get_vocab() != policy.get_vocab():
+        raise ValueError(
+            "the reward model reads other tokens than the policy; give reward_model.base a model with the policy's tokenizer"
+        )
+
+
+def require_ordinary_text(stop: Sequence[str], tokenizer: Any) -> None:
+    """Raise ValueError for a stop string that holds a special token: it would never be seen."""
+    for token in special_tokens(tokenizer):
+        if any(token in end for end in stop):
+            raise ValueError(
+                f"ppo.stop holds the special token {token!r}, which no answer's text shows; allowed: ordinary text (EOS ends "
+                "an answer by itself)"
+            )
 
 
 def held_out_score(job: Job, device: torch.device) -> Score | None:

@@ -1,7 +1,7 @@
 """Rounds in order: what runs, what comes from the cache, what the next round begins from.
 
 MLflow, DVC and curation are real. Of the other jobs only the products are, made in no time, and they depend
-on what the job was given, as the real ones do. Prefect's engine is left out: test_prefect.py has it.
+on what the job was given, as the real ones do. Prefect's engine is left out: tests/infra/test_stack.py has it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 from prefect import Task
+from prefect.states import Completed
 
 from rlhf.data import curate
 from rlhf.jobs import Job
@@ -241,11 +243,31 @@ def test_the_next_round_samples_the_newest_policies(run, jobs):
     writers = {w["version"]: w["share"] for w in jobs.inputs["sample"]["writers"]}
     assert writers.keys() == {newest, "policy/1", "sft/1"}
     assert sum(writers.values()) == pytest.approx(1.0)
+    assert writers["sft/1"] == pytest.approx(1 - Params().comparisons.policy_share)
+    version = registry.resolve("policy", max(registry.versions("policy")))
+    assert "win rate over the champion" in registry.version_tags(version)["rlhf.gate_reasons"]
     assert len(jobs.inputs["reward_model"]["comparisons"]) == 2
     assert "champion" in jobs.inputs["evaluate"]["policies"]
     prompts = [{row["prompt_id"] for row in read_jsonl(f"data/rounds/000{n}/samples.jsonl")} for n in (1, 2)]
     assert not prompts[0] & prompts[1]
     assert registry.aliases("policy")["candidate"] == max(registry.versions("policy"))
+
+
+def weights(folder) -> bytes:
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def test_ppo_may_start_from_the_champion_and_a_gate_that_passes_may_promote(run, jobs):
+    """KL is measured to the RL start all the same."""
+    from tasks import registry
+
+    champion = registry.resolve("policy", "champion")
+    _, ran = run("ppo.start=champion", "gate.promote=auto", round=2)
+    assert ran == ["ppo", "evaluate"]
+    given = jobs.inputs["ppo"]
+    assert weights(given["rl_start"]) == weights(registry.local_path(champion)) != weights(given["reference"])
+    assert registry.aliases("policy")["champion"] == max(registry.versions("policy")) != champion.version
+    assert registry.aliases("policy")["previous-champion"] == champion.version
 
 
 def test_an_earlier_round_again_begins_from_what_it_began_from(run):
@@ -338,3 +360,30 @@ def test_who_is_forgotten_is_not_in_the_next_round(run, jobs, capsys):
     left = set(pl.read_parquet("data/curated/prompts_ppo.parquet")["user_id"].to_list())
     assert left and user not in left
     assert f'"{user}"' not in Path("data/raw/prompts/little.jsonl").read_text()
+
+
+def test_stages_run_as_deployments_of_their_own(run, jobs, patch):
+    """As under `make up`, where a worker calls each stage's flow: what that needs it finds in MLflow and by DVC."""
+    from flows import stages
+    from tasks import registry, stage
+
+    called = []
+
+    def run_deployment(name, *, parameters, **_):
+        flow, _, deployment = name.partition("/")
+        assert flow == deployment
+        called.append(flow)
+        getattr(stages, flow.replace("-", "_")).fn(stages.At(**parameters["at"]))
+        return SimpleNamespace(state=Completed())
+
+    patch.setattr(stage, "run_deployment", run_deployment)
+    patch.setattr("flows.rlhf_iteration.deployment", SimpleNamespace(id="a deployment's"))
+    result, ran = run("seed=7")
+    assert result["state"] == "finished"
+    assert called == [stage.DEPLOYMENTS[name] for name in STAGES if name in stage.DEPLOYMENTS]
+    assert [name for name in ran if name != "curate"] == STAGES[1:]
+    made = registry.stages(result["run_id"])
+    for role, name in (("rl_start", "rl_start"), ("reward_model", "reward_model")):
+        assert weights(jobs.inputs["ppo"][role]) == weights(registry.local_dir(made[name].run_id))
+    with pytest.raises(ValueError, match="MLflow holds no round with the run nobody"):
+        stages.train_policy.fn(stages.At(run_id="nobody"))

@@ -1,11 +1,13 @@
 """The stage on tiny models: what must hold whatever they say."""
 
+import copy
 import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from rlhf.evaluation import evaluate as module
 from rlhf.evaluation.answers import Judge, Setting
 from rlhf.evaluation.evaluate import agreement_with_utility, evaluate, headline, run, samples
 from rlhf.jobs import Job
@@ -102,6 +104,9 @@ def test_samples_show_no_personal_data(found, setting):
     rows = samples(setting, found[1])
     assert len(rows) == len(PROMPTS)
     assert "jane.doe" not in json.dumps(rows)
+    said = copy.deepcopy(found[1])
+    said["policy"].completions[0].text = "Ask john.roe@corp.org about it."
+    assert "john.roe" not in json.dumps(samples(setting, said)), "nor what a policy writes"
 
 
 def test_a_reward_model_that_is_the_utility_agrees_with_it(found):
@@ -112,7 +117,7 @@ def test_a_reward_model_that_is_the_utility_agrees_with_it(found):
     assert agreement_with_utility({name: Same(answers) for name, answers in found[1].items()}) == 1.0
 
 
-def test_the_stage_writes_its_products_and_says_what_is_missing(models, texts, tmp_path):
+def test_the_stage_writes_its_products_and_says_what_is_missing(models, texts, tmp_path, monkeypatch):
     curated = tmp_path / "curated"
     curated.mkdir()
     for split in ("train", "valid"):
@@ -136,6 +141,15 @@ def test_the_stage_writes_its_products_and_says_what_is_missing(models, texts, t
         evaluation["prompts"] == FEW.prompts == len(Path(job.out, "samples.jsonl").read_text().splitlines())
     )
     assert {"win_rate_low", "kl", "tax", "minus_low_temperature_low"} <= result.keys()
+    seen = []
+    monkeypatch.setattr(module, "evaluate", lambda *given, **_: seen.append(given[3]) or evaluate(*given))
+    as_trained = params.model_copy(
+        update={"ppo": params.ppo.model_copy(update={"temperature": 0.6, "stop": ("END",)})}
+    )
+    run(Job("evaluate", tmp_path / "out", inputs, as_trained))
+    assert (seen[0].temperature, seen[0].stop) == (0.6, ("END",)), (
+        "answers as the policy was trained to give them"
+    )
     pl.DataFrame([long]).write_parquet(curated / "prompts_test.parquet")
     with pytest.raises(ValueError, match=r"data\.test_share"):
         run(job)

@@ -341,6 +341,34 @@ def test_ties_throughout_teach_nothing(world, tmp_path):
 # --- SFT chosen
 
 
+def test_prompts_without_room_for_an_answer_are_neither_sampled_nor_choose_sft(world, tmp_path, monkeypatch):
+    asked = []
+
+    def watched(model, words, messages, **given):
+        asked.append([len(encode_prompt(words, one)) for one in messages])
+        return sample(model, words, messages, **given)
+
+    monkeypatch.setattr("rlhf.sampling.collect.sample", watched)
+    monkeypatch.setattr("rlhf.training.choose_sft.sample", watched)
+    words = directories.load_tokenizer(world.base)
+    lengths = sorted(
+        {
+            len(encode_prompt(words, record["messages"]))
+            for name in ("rm", "valid")
+            for record in load.prompts(world.curated, name)
+        }
+    )
+    longest = lengths[len(lengths) // 2]
+    writers = [{"version": "base/1", "path": str(world.base), "share": 1.0}]
+    for stage, inputs in (
+        ("sample", {"curated": world.curated, "writers": writers, "round": 1}),
+        ("choose_sft", {"sft": world.sft, "reward_model": world.reward_model, "curated": world.curated}),
+    ):
+        world.run(stage, tmp_path / stage, inputs, base={"context": longest + 8})
+    assert len(asked) == 3 and all(asked)
+    assert max(lengths) > longest >= max(length for batch in asked for length in batch)
+
+
 def test_the_epoch_that_the_reward_model_likes_is_chosen(world, tmp_path):
     figures = {}
     for name, order in (("as", (1, 2)), ("swapped", (2, 1))):

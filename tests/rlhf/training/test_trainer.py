@@ -333,6 +333,15 @@ def test_iterations_see_new_prompts_and_draw_new_numbers(world, tmp_path, monkey
     assert len(set(seeds)) == 2
 
 
+def test_episodes_that_are_kept_show_no_personal_data(world, models, prompts, tmp_path):
+    trainer = trainer_of(world, models, {})
+    found, completions = collected(models, trainer.params, prompts)
+    completions[0].text = "Ask john.roe@corp.org about it."
+    ppo.keep_episodes(world.job("ppo", tmp_path, {}), 1, found, completions, trainer)
+    kept = (tmp_path / "rollouts.jsonl").read_text()
+    assert "about it" in kept and "john.roe" not in kept
+
+
 def test_rewards_are_over_their_spread_at_the_start(world, tmp_path):
     for choice in ("none", "sd"):
         figures = world.run("ppo", tmp_path / choice, world.for_ppo, ppo={"reward_scale": choice})
