@@ -15,6 +15,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class Checkpoints:
         rest = _take_apart(state, "", tensors)
         name = f"rank-{distributed.rank()}"
         save_file(tensors, aside / f"{name}.safetensors")
+        _link_where_same(aside / f"{name}.safetensors", aside / "rank-0.safetensors")
         (aside / f"{name}.json").write_text(json.dumps(rest), encoding="utf-8")
         if write is not None:
             write(aside)
@@ -136,6 +138,16 @@ def damage(folder: Path, written_by: str) -> str | None:
         if _checksum(file) != expected:
             return f"{name} is not what was written"
     return None
+
+
+def _link_where_same(own: Path, first: Path) -> None:
+    """One file where every process holds the same, as without ZeRO: a model's optimizer is large. A copy where links are not."""
+    digests = distributed.gather(_checksum(own))
+    if distributed.rank() and digests[distributed.rank()] == digests[0]:
+        link = own.with_suffix(".link")
+        with suppress(OSError):
+            os.link(first, link)
+            os.replace(link, own)
 
 
 def _about(folder: Path) -> dict[str, Any]:

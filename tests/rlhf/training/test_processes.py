@@ -244,6 +244,14 @@ def test_ppo_goes_on_from_a_checkpoint_of_two_processes(together, world):
         assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+def test_what_every_process_holds_is_kept_once(together):
+    for folder in (together / "ppo" / "checkpoints").glob("checkpoint-*"):
+        files = [folder / f"rank-{rank}.safetensors" for rank in (0, 1)]
+        by_zero = "DeepSpeed" in json.loads((folder / "checksums.json").read_text())["written_by"]
+        assert by_zero or files[0].samefile(files[1])
+        assert load_file(files[0]).keys() == load_file(files[1]).keys()
+
+
 def test_policies_learn_from_every_process(together, world, inputs):
     lines = world.metrics(together / "ppo")
     assert [line["step"] for line in lines] == [1, 2]
