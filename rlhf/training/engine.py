@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from rlhf import distributed
 from rlhf.params import ComputeParams
 from rlhf.training.finite import ADVICE, name_of_broken_gradient
+from rlhf.training.lora import frozen
 
 
 class Engine:
@@ -125,11 +126,17 @@ class Engine:
         return {name: self.masters.get(value, value).detach().float() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
-        """Weights and optimizer, for a checkpoint; DeepSpeed writes its own (`write`)."""
+        """Weights and optimizer, for a checkpoint; DeepSpeed writes its own (`write`).
+
+        Of a model with adapters the adapters alone: what is frozen is what the run began with.
+        """
         if self.deepspeed is not None:
             return {}
+        left_out = frozen(self.module)
         return {
-            "module": self.module.state_dict(),
+            "module": {
+                name: value for name, value in self.module.state_dict().items() if name not in left_out
+            },
             "optimizer": self.optimizer.state_dict(),
             "masters": list(self.masters.values()),
         }
@@ -144,7 +151,8 @@ class Engine:
         if self.deepspeed is not None:
             self.deepspeed.load_checkpoint(str(folder), tag="deepspeed")
         else:
-            self.module.load_state_dict(state["module"])
+            missing, unknown = self.module.load_state_dict(state["module"], strict=False)
+            assert not unknown and set(missing) == frozen(self.module)
             self.optimizer.load_state_dict(dict(state["optimizer"]))
             for master, saved in zip(self.masters.values(), state["masters"], strict=True):
                 master.copy_(saved)

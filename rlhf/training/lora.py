@@ -47,6 +47,12 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def frozen(model: nn.Module) -> set[str]:
+    """Names of the weights that are not trained, a shared one's every name: they are what the run began with."""
+    named = model.named_parameters(remove_duplicate=False)
+    return {name for name, parameter in named if not parameter.requires_grad}
+
+
 def merged(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The model's weights with `state`'s adapters added in, under the names they have without adapters.
 

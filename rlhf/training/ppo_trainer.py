@@ -33,7 +33,7 @@ from rlhf.training.ema import EMA
 from rlhf.training.engine import Engine, mine
 from rlhf.training.finite import require_finite
 from rlhf.training.hacking import Watch
-from rlhf.training.lora import trainable
+from rlhf.training.lora import frozen, trainable
 from rlhf.training.rollouts import Score, Trajectory, collect, of_all, select, values_before
 from rlhf.training.schedule import warmup_from_tenth
 
@@ -263,9 +263,10 @@ class PPOTrainer:
 
     def state(self) -> dict[str, Any]:
         """Everything a checkpoint needs, but the global generators (checkpoint.random_state)."""
+        left_out = frozen(self.policy)
         return {
             "engine": self.engine.state(),
-            "ema": self.ema.average,
+            "ema": {name: value for name, value in self.ema.average.items() if name not in left_out},
             "scale": self.scale,
             "kl_coef": self.kl_coef,
             "draw": self.draw.bit_generator.state,
@@ -275,7 +276,7 @@ class PPOTrainer:
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Back to `state`; folder: its checkpoint's, for what the engine wrote there."""
         self.engine.restore(state["engine"], folder)
-        self.ema.average = {
+        self.ema.average |= {
             name: value.to(self.ema.average[name].device) for name, value in state["ema"].items()
         }
         self.scale, self.kl_coef = state["scale"], state["kl_coef"]

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,3 +206,20 @@ def test_a_log_is_cut_at_bytes_and_not_at_what_looks_like_a_line_s_end(tmp_path)
     log.write_bytes((whole + '{"step": 3, "text": "caf\u00e9').encode()[:-1])
     cut_log(log, "step", 3)
     assert log.read_bytes() == whole.encode()
+
+
+@pytest.mark.parametrize("stage", ["ppo", "reward_model"])
+def test_a_checkpoint_of_adapters_holds_them_alone_and_is_enough(world, tmp_path, stage):
+    inputs = world.for_ppo if stage == "ppo" else world.for_reward_model
+    sections = {stage: SECTIONS[stage] | {"lora_rank": 2}, "compute": SECTIONS["compute"]}
+    if stage == "ppo":
+        sections["ppo"] |= {"episodes": 16}  # two iterations
+    world.run(stage, tmp_path / "whole", inputs, **sections)
+    kept = max((tmp_path / "whole/checkpoints").glob("checkpoint-*"))
+    names = load_file(kept / "rank-0.safetensors").keys()
+    assert any("lora" in name for name in names) and not any("embed_tokens" in name for name in names)
+    shutil.copytree(kept, tmp_path / "resumed/checkpoints" / kept.name)
+    world.run(stage, tmp_path / "resumed", inputs, **sections)
+    assert steps(tmp_path / "resumed")[0] > 1
+    whole, resumed = (load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "resumed"))
+    assert_same(whole, resumed)
