@@ -158,6 +158,7 @@ def matmul_rate(device: str, width: int) -> float:
 def work(name: str, device: str, dtype: str) -> None:
     """Ours: an iteration for each line on standard input, a JSON line each."""
     from benchmarks.peers.timing import Clock, peak_gb
+    from rlhf.models import directories
     from rlhf.models.packed import prepare
     from rlhf.models.reward import RewardModel, score_rows
     from rlhf.params import ComputeParams, PPOParams
@@ -191,7 +192,7 @@ def work(name: str, device: str, dtype: str) -> None:
         reward_scale="none",
         dtype=dtype,
     )
-    made["reward"].to(getattr(torch, dtype))
+    directories.round_weights(made["reward"], dtype)
 
     class Timed(PPOTrainer):
         def update(self, trajectory: Any) -> Any:

@@ -36,7 +36,7 @@ def measure(dtype: str, iterations: int) -> dict[str, Any]:
         policy, tokenizer = directories.load_policy(base)
         reference, _ = directories.load_policy(base, dtype=getattr(torch, dtype))
         rm, value = (reward.from_policy(base, seed=seed) for seed in (0, 1))
-    rm.model.to(getattr(torch, dtype))
+    directories.round_weights(rm.model, dtype)
     for model in (policy, reference, rm.model, value.model):
         model.eval()
     draw = np.random.default_rng(0)

@@ -73,6 +73,13 @@ def load_policy(
     return prepare(model), load_tokenizer(directory)
 
 
+def round_weights(model: torch.nn.Module, dtype: str) -> None:
+    """The model's weights in `dtype`, in place. What it computes positions by (rotary frequencies, a buffer) stays as it is,
+    as where transformers or DeepSpeed rounds: in bfloat16 a position would be off by 1/256 of itself."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
 def configure(directory: Path, dropout: float) -> Any:
     """The directory's config with residual dropout set and every other dropout off."""
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)

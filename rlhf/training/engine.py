@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf import distributed
+from rlhf.models.directories import round_weights
 from rlhf.params import ComputeParams
 from rlhf.training.finite import ADVICE, name_of_broken_gradient
 from rlhf.training.lora import frozen
@@ -118,7 +119,7 @@ class Engine:
         self.masters = {p: p.detach().float().clone() for p in self.module.parameters() if p.requires_grad}
         for group in self.optimizer.param_groups:
             group["params"] = [self.masters[parameter] for parameter in group["params"]]
-        self.module.to(torch.bfloat16)
+        round_weights(self.module, "bfloat16")
 
     def weights_of(self, module: nn.Module) -> dict[str, Tensor]:
         """The state of a part of the module, in float32: the masters, where there are any."""

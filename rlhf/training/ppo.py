@@ -94,7 +94,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     require_ordinary_text(params.stop, tokenizer)
     for model in (policy, reference, rm.model, value):
         model.to(device).eval()  # no dropout in PPO
-    rm.model.to(getattr(torch, params.dtype))
+    directories.round_weights(rm.model, params.dtype)
     for model in (policy, value):
         adapt(model, params.lora_rank)
     texts = pretraining_texts(job.path("curated"), "train") if params.ptx_coef else None
@@ -141,7 +141,8 @@ def held_out_score(job: Job, device: torch.device) -> Score | None:
     if not folder.is_dir():
         return None
     rm = reward.load_reward_model(folder)
-    rm.model.to(device, getattr(torch, job.params.ppo.dtype)).eval()
+    rm.model.to(device).eval()
+    directories.round_weights(rm.model, job.params.ppo.dtype)
     return as_labelers_read(rm, job.params.ppo.stop)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf import distributed
+from rlhf.models.directories import round_weights
 from rlhf.models.packed import shortest
 from rlhf.models.policy import TokenLogprobs, token_logprobs
 from rlhf.models.rows import Batch, by_length, tokens_at_once
@@ -126,7 +127,7 @@ class PPOTrainer:
         )
         with self.engine.whole():
             self.ema = EMA(self.engine.weights_of(policy), params.ema)
-        self.reference.to(getattr(torch, params.dtype))
+        round_weights(self.reference, params.dtype)
         self.draw = np.random.default_rng([seed, 0])  # the same on every process
 
     def iterate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf.models import directories, reward, tokenizer
@@ -52,3 +53,12 @@ def test_a_directory_is_whole_or_absent(policy):
     with pytest.raises(TypeError):
         directories.save(model, words, policy)
     assert {file.name: file.read_bytes() for file in policy.iterdir()} == before
+
+
+def test_rounding_leaves_what_positions_are_computed_by(families):
+    model = families["llama"]()
+    before = model.model.rotary_emb.inv_freq.clone()
+    directories.round_weights(model, "bfloat16")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert torch.equal(model.model.rotary_emb.inv_freq, before)
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32

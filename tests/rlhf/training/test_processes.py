@@ -209,9 +209,13 @@ def losses(lines: list[dict[str, float]]) -> torch.Tensor:
 
 
 def test_two_processes_in_bfloat16_are_near_one(alone, together, world):
-    """Its rounding errors differ with the shapes of a pass, so an answer may too; the first iteration's are the same."""
-    first, theirs = (losses(world.metrics(folder / "ppo-bfloat16"))[0] for folder in (alone, together))
-    torch.testing.assert_close(theirs, first, atol=0.01, rtol=0)
+    """Rounding differs with the shapes of a pass and with the engine that updates; the first episodes are the same ones."""
+    one, two = (world.metrics(folder / "ppo-bfloat16")[0] for folder in (alone, together))
+    for name in ("reward", "reward_sd", "score", "kl", "length", "explained_variance"):
+        assert two[name] == pytest.approx(one[name], abs=1e-4), name
+    for name in ("policy_loss", "value_loss", "ptx_loss"):
+        assert two[name] == pytest.approx(one[name], abs=0.01), name
+    assert one["kl"] == 0.0, "the policy and the reference compute alike, positions included"
 
 
 def test_two_processes_sample_and_judge_as_one(alone, together):
