@@ -133,8 +133,8 @@ def export(
     params: Files = None,
 ) -> None:
     """Where a version's Hugging Face directory is; transformers alone opens it."""
-    model, sign, number = model.partition("/")  # as status and chat write a version
-    version = number if sign else version
+    model, _, number = model.partition("/")  # as status and chat write a version
+    version = number or version
     if model not in MODELS:
         raise ValueError(f"there is no model {model!r} (allowed: {', '.join(MODELS)})")
     if to and to.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rlhf.records import read_jsonl, write_jsonl
@@ -12,7 +11,7 @@ from tasks.data import split
 from tasks.registry import StageRef
 from tasks.sft import current_sft
 from tasks.stage import Outcome, Round, stage_task
-from tasks.tracking import ModelRef
+from tasks.tracking import ModelRef, home
 
 
 @stage_task(name="train-reward-model")
@@ -44,7 +43,7 @@ def train_reward_model(
         }
 
     def publish(done: Outcome) -> None:
-        for path in _written().glob("brought-*.jsonl"):  # text of users lies in data/ alone
+        for path in (home() / "work").glob("brought-*.jsonl"):  # text of users lies in data/ alone
             path.unlink()
         rounds = ",".join(str(int(path.parent.name)) for path in ranked)
         done.run.register(
@@ -99,12 +98,6 @@ def _brought(this: Round) -> list[dict[str, Any]]:
 def _write(this: Round, brought: list[dict[str, Any]]) -> list[str]:
     if not brought:
         return []
-    path = _written() / f"brought-{keys.digest(brought)[:12]}.jsonl"
+    path = home() / "work" / f"brought-{keys.digest(brought)[:12]}.jsonl"
     write_jsonl(path, brought)
     return [str(path)]
-
-
-def _written() -> Path:
-    from tasks.tracking import home
-
-    return Path(home()) / "work"

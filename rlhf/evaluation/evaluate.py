@@ -118,7 +118,8 @@ def evaluate(
                 references = [answers["sft"], *others]
             elif name not in CONTROLS:
                 moved = _kl(model, tokenizer, rl_start, answers[name], setting)
-                kl |= {} if moved is None else {name: moved}
+                if moved is not None:
+                    kl[name] = moved
     figures: dict[str, Any] = {
         "prompts": len(setting.prompts),
         "temperature": setting.temperature,

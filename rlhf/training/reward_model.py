@@ -94,7 +94,7 @@ def own_start(job: Job) -> Path:
     """The directory that reward_model.base names, mended as base.path is. Raises ValueError where it reads other tokens
     than the policy, which is found here and not after training: PPO gives it the policy's tokens."""
     start = job.out / "start"
-    if job.is_main:
+    if job.is_main and not start.is_dir():  # there, and whole, where the job goes on after a kill
         importing.import_model(
             str(job.path("base")),
             start,
@@ -277,13 +277,11 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
 def set_bias(rm: RewardModel, job: Job) -> float:
     """Set and return the bias that makes demonstrations score 0 on average (arXiv:2203.02155, 3.5)."""
     params = job.params.reward_model
-    short = (
-        (prompt, completion)
+    rows = (
+        (encode_prompt(rm.tokenizer, d["messages"]), encode_completion(rm.tokenizer, d["completion"]))
         for d in demonstrations(job.path("curated"), "train")
-        for prompt in [encode_prompt(rm.tokenizer, d["messages"])]
-        for completion in [encode_completion(rm.tokenizer, d["completion"])]
-        if len(prompt) + len(completion) <= params.max_tokens
     )
+    short = (row for row in rows if sum(map(len, row)) <= params.max_tokens)
     chosen = list(islice(short, params.bias_demonstrations))
     if not chosen:
         raise ValueError(

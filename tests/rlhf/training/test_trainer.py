@@ -146,9 +146,9 @@ def test_advantages_and_returns_are_those_of_the_equations(world, models, prompt
     if params.whiten_advantages:
         expected = (expected - expected.mean()) / expected.std(unbiased=False)
     at = found.batch.is_response
-    torch.testing.assert_close(found.values[at], torch.cat(values), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.returns[at], returns, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.advantages[at], expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.values[at], torch.cat(values), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.returns[at], returns, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.advantages[at], expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("value_clip", [0.05, None])
@@ -181,10 +181,10 @@ def test_the_loss_of_a_minibatch_is_that_of_the_equations(world, models, prompts
     value_loss = 0.5 * errors.mean()
     outside = ((ratio - 1.0).abs() > 0.1).float().mean()
     assert 0.05 < float(outside) < 0.95
-    assert figures["policy_loss"] == pytest.approx(float(policy_loss), abs=1e-4)
-    assert figures["value_loss"] == pytest.approx(float(value_loss), rel=1e-4)
-    assert figures["clip_fraction"] == pytest.approx(float(outside), abs=0.02)
-    assert float(loss.detach()) == pytest.approx(float(policy_loss + 0.3 * value_loss), rel=1e-3)
+    assert figures["policy_loss"] == pytest.approx(float(policy_loss), abs=1e-5)
+    assert figures["value_loss"] == pytest.approx(float(value_loss), rel=1e-5)
+    assert figures["clip_fraction"] == pytest.approx(float(outside), abs=1e-6)
+    assert float(loss.detach()) == pytest.approx(float(policy_loss + 0.3 * value_loss), abs=1e-5)
 
 
 def test_gamma_multiplies_the_gradient_of_the_pretraining_rows(world, models, prompts, monkeypatch):
@@ -209,7 +209,7 @@ def test_gamma_multiplies_the_gradient_of_the_pretraining_rows(world, models, pr
     for name, parameter in trainer.policy.named_parameters():
         for gamma in (1.0, 2.5):
             moved = gradients[gamma][name] - gradients[0.0][name]
-            torch.testing.assert_close(moved, gamma * parameter.grad, atol=2e-5, rtol=1e-3)
+            torch.testing.assert_close(moved, gamma * parameter.grad, atol=1e-6, rtol=1e-5)
 
 
 def test_every_inner_epoch_takes_each_episode_once_in_an_order_of_its_own(
