@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 help:
 	@echo "make run        one round on the embedded default (again: the next round)"
-	@echo "make showcase   one round on SmolLM2-135M, half an hour to an hour on 2 cores"
+	@echo "make showcase   one round on SmolLM2-135M, 35 to 50 minutes on 2 cores"
 	@echo "make up, down   the local stack: Prefect, MLflow, workers; schedules rounds"
 	@echo "make test       the tests      make test-slow   those that take minutes too"
 	@echo "make lint types ruff, mypy     make setup       .venv alone"

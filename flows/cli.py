@@ -31,7 +31,7 @@ app.add_typer(params_app, name="params")
 UsageError = typer.BadParameter.__mro__[
     2
 ]  # typer carries a click of its own and does not name its base error
-MODELS = {"policy": "policy", "reward-model": "reward-model", "sft": "sft", "base": "base"}
+MODELS = ("policy", "reward-model", "sft", "base")
 
 
 def main() -> None:
@@ -53,11 +53,17 @@ def main() -> None:
             raise
         print(f"rlhf: {error}", file=sys.stderr)
         sys.exit(2)
-    except RuntimeError as error:
-        if debug:
+    except Exception as error:
+        if debug or not _speaks(error):
             raise
         print(f"rlhf: {error}\n(--debug shows where this rose)", file=sys.stderr)
         sys.exit(1)
+
+
+def _speaks(error: Exception) -> bool:
+    """Whether its sentence is enough: what broke is outside (a disk, a server, a store), and not in here."""
+    outside = type(error).__module__.startswith(("mlflow.", "dvc."))
+    return outside or isinstance(error, (RuntimeError, OSError))
 
 
 # ---------------------------------------------------------------- rounds
@@ -142,12 +148,15 @@ def export(
     chosen_params(params)
     from tasks import registry
 
-    ref = registry.resolve(MODELS[model], version)
+    ref = registry.resolve(model, version)
     folder = registry.local_path(ref)
     if to:
         import shutil
 
-        shutil.copytree(folder, to)
+        aside = to.with_name(f"{to.name}.part")
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(folder, aside)
+        aside.rename(to)
         folder = to
     print(folder if path else f"{ref}: {folder}")
 
@@ -194,7 +203,7 @@ def _version(text: str) -> ModelRef:
 
     name, _, version = text.partition("/")
     if name in MODELS:
-        return registry.resolve(MODELS[name], version or "newest")
+        return registry.resolve(name, version or "newest")
     return registry.resolve("policy", text)
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rlhf.params import Params
-from tasks import lock, promotion, registry, rounds, versioning
+from tasks import lock, promotion, registry, report, rounds, versioning
 from tasks.profile import data_folder
-from tasks.tracking import home, uri
+from tasks.tracking import home, shown, uri
 
 
 def console() -> Console:
@@ -56,7 +56,9 @@ def show_round(result: dict[str, Any], params: Params) -> None:
 def _finished(number: int, params: Params) -> list[str]:
     return [
         f"report  {page_path(number)}",
-        f"models  mlflow ui --backend-store-uri {uri()}",
+        f"models  {shown()}"
+        if shown().startswith("http")
+        else f"models  mlflow ui --backend-store-uri {uri()}",
         "next    rlhf chat (talk to the policy), rlhf status, rlhf run (the next round)",
     ]
 
@@ -107,7 +109,7 @@ def show_status(params: Params) -> None:
         models.add_row(name, f"1 to {versions[-1]}" if versions else "none yet", held)
     out.print(models)
     out.print(f"running now: {holder or 'nothing'}", highlight=False)
-    out.print(f"state {home()}   MLflow {uri()}", highlight=False, soft_wrap=True)
+    out.print(f"state {home()}   MLflow {shown()}", highlight=False, soft_wrap=True)
 
 
 def show_data(params: Params) -> None:
@@ -134,8 +136,8 @@ def show_data(params: Params) -> None:
 
 
 def page_path(number: int) -> Path:
-    """.rlhf/reports/round-NNNN.html, relative to here where it lies below."""
-    path = home() / "reports" / f"round-{number:04d}.html"
+    """Of a round's report, relative to here where it lies below."""
+    path = report.page_path(number)
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

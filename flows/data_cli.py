@@ -97,9 +97,10 @@ def data_audit(
 def data_checkout(round: Annotated[int, typer.Argument(min=1)], params: Files = None) -> None:
     """Bring back the data that a round ended with."""
     chosen = chosen_params(params)
-    from tasks import versioning
+    from tasks import lock, versioning
 
-    version = versioning.checkout_round(round, chosen.versioning)
+    with lock.nobody_at_work("rlhf data checkout"):
+        version = versioning.checkout_round(round, chosen.versioning)
     print(f"data/ is round {round}'s again ({version.digest})")
 
 

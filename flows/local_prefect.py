@@ -11,6 +11,7 @@ import psutil
 from tasks.tracking import home
 
 SERVER = "prefect.server.api.server:create_app"
+OWNER = "RLHF_SERVER_OWNER"  # in a temporary server's environment: the process that it is for
 
 
 def prepare() -> None:
@@ -29,6 +30,7 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL"):
         os.environ.pop("PREFECT_API_URL", None)  # an empty one would be taken for an address
+    os.environ[OWNER] = _name(psutil.Process())
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     end_strays(os.environ["PREFECT_HOME"])
 
@@ -44,13 +46,19 @@ def end_strays(prefect_home: str) -> int:
         if SERVER not in (process.info["cmdline"] or []):
             continue
         with suppress(psutil.Error):
-            mine = process.environ().get("PREFECT_HOME") == prefect_home
-            alone = not _is_python(process.parent())
-            if mine and alone:
+            environment = process.environ()
+            owner = environment.get(OWNER)  # none: a server that a person started
+            if environment.get("PREFECT_HOME") == prefect_home and owner and not _lives(owner):
                 process.terminate()
                 ended += 1
     return ended
 
 
-def _is_python(process: psutil.Process | None) -> bool:
-    return process is not None and process.pid != 1 and "python" in process.name()
+def _name(process: psutil.Process) -> str:
+    """Of this process and no other: ids are given again."""
+    return f"{process.pid} {process.create_time()}"
+
+
+def _lives(owner: str) -> bool:
+    pid = int(owner.split()[0])
+    return psutil.pid_exists(pid) and _name(psutil.Process(pid)) == owner

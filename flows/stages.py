@@ -14,7 +14,7 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel
 
-from rlhf.params import Params, load, validate
+from rlhf.params import Params, load, merge, validate
 from tasks import (
     base,
     comparisons,
@@ -142,8 +142,8 @@ def opened(at: At) -> Iterator[Work]:
     params = params_of(at.params)
     keep_apart(params)
     if at.run_id is None:
-        with lock.one_round_at_a_time("a stage by itself"):
-            yield Work(rounds.open_round(params, at.round))
+        with lock.one_round_at_a_time("a stage by itself"), rounds.looked_into(params, at.round) as this:
+            yield Work(this)
         return
     if at.data_version:
         versioning.materialize(at.data_version, params.versioning)
@@ -153,13 +153,6 @@ def opened(at: At) -> Iterator[Work]:
 def params_of(settings: dict[str, Any] | None) -> Params:
     """params.yaml (where there is one), overlaid by what a deployment or a person passed."""
     here = load(Path("params.yaml") if Path("params.yaml").is_file() else None)
-    return validate(_overlaid(here.model_dump(mode="json"), settings or {}))
-
-
-def _overlaid(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    return values | {
-        key: _overlaid(values[key], value)
-        if isinstance(value, dict) and isinstance(values.get(key), dict)
-        else value
-        for key, value in over.items()
-    }
+    values = here.model_dump(mode="json")
+    merge(values, settings or {})
+    return validate(values)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import distributed
 
 from rlhf.models.rows import in_order
 from rlhf.params import ComputeParams
+
+#: how long a process waits for the others: while one writes a large checkpoint, they do
+PATIENCE = timedelta(hours=2)
 
 
 def world_size() -> int:
@@ -28,7 +32,7 @@ def start(compute: ComputeParams) -> torch.device:
     if gpu:
         torch.cuda.set_device(device)
     if world_size() > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if gpu else "gloo")
+        distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
     return device
 
 
@@ -105,11 +109,11 @@ def deal_rows(count: int, work: Callable[[list[int]], list[Any]]) -> list[Any]:
     return in_order(shares, deal(len(shares), lambda number: work(shares[number]) if shares[number] else []))
 
 
-def all_reduce_gradients(model: torch.nn.Module) -> None:
+def all_reduce_gradients(parameters: Iterable[torch.Tensor]) -> None:
     """Average gradients over the processes, in one flat exchange."""
     if world_size() == 1:
         return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     distributed.all_reduce(flat)
     flat /= world_size()

@@ -367,6 +367,25 @@ class Params(Section):
                 "gate.promote=auto goes by the simulated labelers' utility, and comparisons.labeler=file means that people "
                 "rank; allowed: gate.promote=never, and a person promotes"
             )
+        own = self.reward_model.base not in ("sft", "base")
+        for name, tokens in {
+            "sft.max_tokens": self.sft.max_tokens,
+            "ppo.ptx_tokens": self.ppo.ptx_tokens,
+            "reward_model.max_tokens": 0 if own else self.reward_model.max_tokens,
+        }.items():
+            if self.base.path and tokens > self.base.context:  # which the model's positions bound
+                raise ValueError(f"{name} ({tokens}) must be at most base.context ({self.base.context})")
+        for name in ("comparisons", "ppo", "evaluation"):
+            tokens = getattr(self, name).max_new_tokens
+            if tokens >= self.base.context:
+                raise ValueError(
+                    f"{name}.max_new_tokens ({tokens}) must leave room for a prompt in base.context ({self.base.context})"
+                )
+        if self.ppo.value_warmup >= self.ppo.episodes // self.ppo.batch:
+            raise ValueError(
+                f"ppo.value_warmup ({self.ppo.value_warmup}) must be less than the iterations, ppo.episodes // ppo.batch "
+                f"({self.ppo.episodes // self.ppo.batch}): in these the policy does not learn"
+            )
         if self.base.width % self.base.heads:
             raise ValueError(
                 f"base.width ({self.base.width}) must be a multiple of base.heads ({self.base.heads})"
@@ -387,7 +406,7 @@ def load(
     """
     merged: dict[str, Any] = {}
     for path in [*([file] if file is not None else []), *overlays]:
-        _merge(merged, _read(Path(path)))
+        merge(merged, _read(Path(path)))
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not sign:
@@ -400,7 +419,7 @@ def load(
             ) from None
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
-        _merge(merged, nested)
+        merge(merged, nested)
     return validate(merged)
 
 
@@ -424,12 +443,13 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Overlay `into` by `values`, section by section; a section's name with nothing below it changes nothing."""
     for key, value in values.items():
         if value is None and isinstance(into.get(key), dict):
-            continue  # a section's name with nothing below it
+            continue
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            merge(into[key], value)
         else:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf.models import directories
+from rlhf.models.plain import require_plain
 from tasks import keys, stage
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import StageRef
 from tasks.stage import Outcome, Round, stage_task
 
@@ -16,23 +16,28 @@ def ensure_base(this: Round, data: StageRef) -> StageRef:
     """Registers a version of `base`."""
     start = this.params.reward_model.base
     if start not in ("sft", "base"):  # opened hours later, but looked at now
-        directories.check(Path(start))
+        require_plain(Path(start))
 
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)
 
-    files = split(data, "pretraining_train.parquet")
+    files = curated_files(data, "pretraining_train.parquet")
     return stage.run(
         this,
         "base",
-        files=files | directory_digest(this.params.base.path),
+        files=files | directory_digest("base.path", this.params.base.path),
         inputs=lambda: {"curated": str(this.curated.absolute())},
         publish=publish,
     )
 
 
-def directory_digest(path: str | None) -> dict[str, str]:
-    """{path: digest of its files} where a parameter names a directory; {} otherwise."""
-    if path is None or not Path(path).is_dir():
+def directory_digest(parameter: str, path: str | None) -> dict[str, str]:
+    """{path: digest of its files} where a parameter names a directory; {} for none or a package.
+
+    ValueError where the directory is not on this machine: what comes of it could not be told from the rest.
+    """
+    if path is None or path.startswith("package:"):
         return {}
+    if not Path(path).is_dir():
+        raise ValueError(f"{parameter}: the directory {path} does not exist")
     return {path: keys.files_digest(file for file in Path(path).rglob("*") if file.is_file())}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rlhf.labeling import rankings_file
 from rlhf.records import read_jsonl, write_jsonl
 from tasks import keys, registry, stage
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import ModelRef, StageRef
 from tasks.sft import current_sft, model_ref
 from tasks.stage import Outcome, Round, stage_task
@@ -17,6 +18,9 @@ from tasks.stage import Outcome, Round, stage_task
 @stage_task(name="sample")
 def sample(this: Round, data: StageRef, sft: StageRef) -> StageRef:
     """K completions a prompt in data/rounds/NNNN/samples.jsonl; figures["prompts"] 0: no prompt is fresh."""
+    kept = registry.stages(this.ranked).get("sample") if this.ranked else None
+    if kept and (now := stage.digests(this.folder, "samples.jsonl")):  # less of it where a user was forgotten
+        return stage.take(this, replace(kept, figures=kept.figures | {"files": now}))
     writers = shares(this, sft)
     used = this.earlier("samples.jsonl")
 
@@ -35,7 +39,7 @@ def sample(this: Round, data: StageRef, sft: StageRef) -> StageRef:
         if done.figures["prompts"]:
             _keep(this, done, "samples.jsonl")
 
-    files = split(data, "prompts_rm.parquet", "prompts_valid.parquet")
+    files = curated_files(data, "prompts_rm.parquet", "prompts_valid.parquet")
     files |= {f"used/{path.parent.name}": keys.file_digest(path) for path in used}
     files |= {
         "round": str(this.number),
@@ -72,7 +76,9 @@ def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
             "samples": str((this.folder / "samples.jsonl").absolute()),
         }
 
-    files = split(data, "pretraining_train.parquet") | {"samples": samples.figures["files"]["samples.jsonl"]}
+    files = curated_files(data, "pretraining_train.parquet") | {
+        "samples": samples.figures["files"]["samples.jsonl"]
+    }
     return stage.run(
         this,
         "rank",
@@ -86,9 +92,9 @@ def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
 @stage_task(name="rank-by-people")
 def rank_by_people(this: Round, samples: StageRef) -> StageRef | None:
     """What people ranked of the round's completions (`rlhf data add comparisons`); None while nobody has."""
-    to_rank = this.folder / "to_rank.jsonl"
     rows = list(read_jsonl(this.folder / "samples.jsonl"))
-    if not to_rank.is_file():
+    to_rank = this.folder / "to_rank.jsonl"
+    if not (to_rank.is_file() and rankings_file.asks(rows, read_jsonl(to_rank))):
         write_jsonl(to_rank, rankings_file.to_rank(rows))
     added = sorted((this.raw / "comparisons").glob("*.jsonl"))
     ranked = rankings_file.ranked(rows, (row for path in added for row in read_jsonl(path)))

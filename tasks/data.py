@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 from rlhf.data import sources, tombstones
 from tasks import forget, keys, stage, versioning
 from tasks.registry import StageRef
@@ -16,10 +19,14 @@ def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
     if forget.pending():
         raise ValueError("a user is half forgotten: `rlhf data forget` (no id is needed) goes on with it")
+    versioning.go_on(this.params.versioning)
     versioning.stay_forgotten(this.raw.parent)
-    if not any(this.raw.glob("*/*")):
+    if sources.is_half(this.raw) or not any(this.raw.glob("*/*")):
         bring_raw(this)
     raw = {kind: keys.files_digest((this.raw / kind).glob("*.*")) for kind in RAW}
+    if this.params.base.path:  # its tokenizer measures lengths
+        tokenizer = Path(this.params.base.path) / "tokenizer.json"
+        raw |= {"tokenizer": keys.file_digest(tokenizer)} if tokenizer.is_file() else {}
     forgotten = this.raw.parent / tombstones.FILE
     if forgotten.is_file():
         raw["forgotten"] = keys.file_digest(forgotten)
@@ -46,15 +53,19 @@ def prepare_data(this: Round) -> StageRef:
 
 
 def bring_raw(this: Round) -> None:
-    """data/ as data.dvc pins it, where the DVC remote holds it; else the embedded default, built anew."""
-    try:
-        versioning.materialize(versioning.current().text, this.params.versioning)
-    except ValueError:
-        stage.say("data/raw is empty: building the embedded default (rlhf data fetch)")
-        sources.fetch(this.raw)
+    """data/ as data.dvc pins it, where the DVC remote holds it; else the embedded default, built anew.
+
+    A remote that refuses or does not answer may hold it: that rises.
+    """
+    if Path("data.dvc").is_file() and not sources.is_half(this.raw):
+        with suppress(versioning.Absent):
+            versioning.materialize(versioning.current().text, this.params.versioning)
+            return
+    stage.say("data/raw is empty: building the embedded default (rlhf data fetch)")
+    sources.fetch(this.raw)
 
 
-def split(data: StageRef, *names: str) -> dict[str, str]:
+def curated_files(data: StageRef, *names: str) -> dict[str, str]:
     """{file: digest} of the curated files that a stage reads."""
     files = data.figures["files"]
     return {name: files[name] for name in names}

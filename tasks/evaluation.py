@@ -9,7 +9,7 @@ from typing import Any
 from rlhf.evaluation.gate import decide
 from rlhf.records import read_jsonl
 from tasks import promotion, registry, stage
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import ModelRef, StageRef
 from tasks.report import SHOWN
 from tasks.sft import model_ref
@@ -37,15 +37,9 @@ def evaluate(
         policies["champion"] = model_ref(this.champion)
 
     def inputs() -> dict[str, Any]:
-        paths = {
-            role: str(
-                registry.local_path(ref) if isinstance(ref, ModelRef) else registry.local_dir(ref.run_id)
-            )
-            for role, ref in policies.items()
-        }
         return {
-            "policies": paths,
-            "reward_model": str(registry.local_dir(reward_model.run_id)),
+            "policies": {role: str(registry.folder(ref)) for role, ref in policies.items()},
+            "reward_model": str(registry.folder(reward_model)),
             "curated": str(this.curated.absolute()),
         }
 
@@ -56,7 +50,9 @@ def evaluate(
         done.run.log_artifact(path)
         done.run.log_artifact(done.out / "samples.jsonl")  # redacted by the job
 
-    files = split(data, "prompts_test.parquet", "pretraining_train.parquet", "pretraining_valid.parquet")
+    files = curated_files(
+        data, "prompts_test.parquet", "pretraining_train.parquet", "pretraining_valid.parquet"
+    )
     return stage.run(
         this,
         "evaluate",
@@ -86,9 +82,11 @@ def gate(this: Round, policy: StageRef, evaluation: StageRef) -> dict[str, Any]:
     registry.tag_version(
         policy.model, {"rlhf.gate": "passed" if decision.passed else "failed", "rlhf.gate_reasons": reasons}
     )
-    version = policy.model.version
-    if version == max(registry.versions("policy")) and registry.aliases("policy").get("candidate") != version:
-        promotion.set_candidate(version, by=f"round {this.number}", why=reasons)
-        if decision.passed and this.params.gate.promote == "auto":
-            promotion.promote(version, by=f"round {this.number}", why="the gate passed")
+    version, by = policy.model.version, f"round {this.number}"
+    if this.number == registry.rounds()[-1].round:
+        if registry.aliases("policy").get("candidate") != version:
+            promotion.set_candidate(version, by=by, why=reasons)
+        # once: who went back to another champion since knew this one
+        if decision.passed and this.params.gate.promote == "auto" and not promotion.was_champion(version):
+            promotion.promote(version, by=by, why="the gate passed")
     return {"passed": decision.passed, "reasons": list(decision.reasons)}

@@ -63,7 +63,8 @@ def forget_users(user_ids: Sequence[str], params: Params, *, erase: bool = False
     asked = list(dict.fromkeys(user_ids))
     if not (asked or pending()) or not all(name.strip() for name in asked):
         raise ValueError("no user is named: give one or more ids, none of them empty")
-    with lock.one_round_at_a_time("rlhf data forget"):
+    with lock.nobody_at_work("rlhf data forget"):
+        versioning.go_on(params.versioning)
         note = _note(asked, params, remote=erase)
         buried = _bury(note)
         note.changed |= forget.clean(DATA, note.traces)
@@ -136,7 +137,7 @@ def _bury(note: Note) -> tombstones.Tombstones:
 def _stop_waiting(changed: dict[str, int]) -> None:
     """What people are asked to rank is written anew where a round waits for them: its answers change."""
     for ref in registry.rounds()[-1:] if registry.exists() else ():
-        if ref.tags.get(rounds.STATE) == "waiting for rankings":
+        if rounds.state(ref) == "waiting for rankings":
             for name in [name for name in changed if name.endswith(f"rounds/{ref.round:04d}/to_rank.jsonl")]:
                 (DATA / name).unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import rlhf
-from rlhf.params import DataParams, Params
+from rlhf.params import DataParams, Params, PPOParams
 
 ROOT = Path(rlhf.__file__).parent.parent
 BY_VALUE = {"rlhf.params", "rlhf.jobs"}
@@ -74,7 +74,11 @@ READS: dict[str, tuple[str, ...]] = {
         "comparisons.max_new_tokens",
         "base.context",
     ),
-    "ppo": ("seed", "ppo", "base.context"),
+    "ppo": (
+        "seed",
+        *(f"ppo.{name}" for name in PPOParams.model_fields if name != "microbatch_tokens"),
+        "base.context",
+    ),
     "evaluate": ("seed", "evaluation", "ppo.temperature", "ppo.stop", "base.context"),
 }
 """The parameters each stage reads: a section, or section.key."""
@@ -118,6 +122,14 @@ def files_digest(paths: Iterable[Path]) -> str:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(directory: Path) -> dict[str, list[Any]]:
+    """{relative path: [bytes, sha256]} of every file under `directory`, in order."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): [path.stat().st_size, file_digest(path)] for path in files
+    }
 
 
 def code_digest(stage: str) -> str:

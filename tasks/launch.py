@@ -11,6 +11,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,8 @@ MODEL_STAGES = frozenset(
 #: how often a progress bar is shown where output is no terminal (a worker's log)
 PROGRESS_SECONDS = 30.0
 TAIL_LINES = 20
+#: bytes free under which a disk counts as full
+FULL = 1 << 20
 
 
 def run_job(
@@ -63,6 +66,7 @@ def run_job(
         raise RuntimeError(f"{job['stage']}: another process is still running this job in {out}")
     why = "wrote no result.json" if status == 0 else f"ended with exit status {status}"
     why += " (killed; out of memory?)" if status == 137 else ""
+    why += " (the disk is full)" if shutil.disk_usage(out).free < FULL else ""
     raise RuntimeError(f"{job['stage']} {why}; the end of {out / 'log.txt'}:\n{_tail(out / 'log.txt')}")
 
 
@@ -132,6 +136,8 @@ def environment(threads: int, compute: ComputeParams) -> dict[str, str]:
     }
     if compute.device == "cpu":
         env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    elif compute.launcher == "inline":  # transformers' trainer would split each batch over all that it sees
+        env["CUDA_VISIBLE_DEVICES"] = env.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return env
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tasks import registry
 from tasks.registry import ModelRef
 
-MODEL_STAGES = ("base", "sft", "rl_start", "reward_model", "choose_sft", "ppo")
+LEARNING_STAGES = ("base", "sft", "rl_start", "reward_model", "choose_sft", "ppo")
 TRAINED, POSSIBLY = "trained on them", "possibly"
 
 
@@ -51,7 +51,7 @@ def lineage(holding: Mapping[str, bool]) -> Lineage:
         figures = outputs["figures"]
         if any(holding.get(sha) for sha in _files(figures)):
             stale[run_id] = stage
-        how = _how(figures, holding, touched) if stage in MODEL_STAGES else None
+        how = _how(figures, holding, touched) if stage in LEARNING_STAGES else None
         if how is None:
             continue
         model = ModelRef(*outputs["model"]) if outputs["model"] else None

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from tasks import tracking
 
 CLAIM = "rlhf.claim"
+NOTES = "round.lock.json"  # beside the lock: who holds it
 BEAT = 15.0  # seconds between renewals
 STALE = 90.0
 SETTLE = 1.0  # two claims written at once: the later one stands, and both see it after this long
@@ -41,15 +42,16 @@ def one_round_at_a_time(how: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"a round is running already: {_holder()}") from None
+        raise ValueError(f"a round is running already: {_said(_notes())}") from None
     try:
         me = {
             "id": uuid.uuid4().hex,
             "who": f"{how}, process {os.getpid()} on {socket.gethostname()}",
             "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+            "home": _where(),
         }
         _notes().write_text(json.dumps(me), encoding="utf-8")
-        if not tracking.uri().startswith(("http://", "https://")):
+        if not _is_shared():
             yield
             return
         with _claim(me):
@@ -58,24 +60,39 @@ def one_round_at_a_time(how: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def nobody_at_work(how: str) -> Iterator[None]:
+    """As one_round_at_a_time, and no round of another profile either: data/ and data.dvc are theirs too."""
+    with one_round_at_a_time(how), ExitStack() as others:
+        for path in {*Path(".rlhf").glob("round.lock"), *Path(".rlhf").glob("*/round.lock")}:
+            if path.absolute() == _here():
+                continue
+            try:
+                others.enter_context(FileLock(path.absolute()).acquire(timeout=0))
+            except Timeout:
+                said = _said(path.with_name(NOTES))
+                raise ValueError(f"a round of another profile is running: {said}") from None
+        yield
+
+
 def holder() -> str | None:
-    """Who runs a round on this state folder, in words; None where nobody does."""
+    """Who runs a round on this state folder, or at its MLflow server, in words; None where nobody does."""
     here = _here()
-    if not here.exists():
-        return None
-    lock = FileLock(here)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _holder()
-    lock.release()
-    return None
+    if here.exists():
+        lock = FileLock(here)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return _said(_notes())
+        lock.release()
+    standing = _read() if _is_shared() else None
+    return f"{standing['who']}, since {standing['since']}" if standing and _stands(standing) else None
 
 
 @contextmanager
 def _claim(me: dict[str, Any]) -> Iterator[None]:
     standing = _read()
-    if standing and standing["id"] != me["id"] and time.time() - standing["beat"] < STALE:
+    if standing and _stands(standing):
         raise ValueError(f"a round is running already: {standing['who']}, since {standing['since']}")
     _write(me)
     time.sleep(SETTLE)
@@ -86,10 +103,10 @@ def _claim(me: dict[str, Any]) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(BEAT):
-            try:
+            with suppress(Exception):  # MLflow is away for a moment: the stages retry, the claim too
+                if not _is_ours(me):  # it was away for longer, and another machine went on
+                    return
                 _write(me)
-            except Exception:  # MLflow is away for a moment: the stages retry, the claim too
-                continue
 
     thread = threading.Thread(target=renew, name="round-claim", daemon=True)
     thread.start()
@@ -98,7 +115,23 @@ def _claim(me: dict[str, Any]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(timeout=5)
-        tracking.client().set_experiment_tag(tracking.experiment(), CLAIM, "")
+        with suppress(Exception):  # one that is not taken back is stale soon
+            if _is_ours(me):
+                tracking.client().set_experiment_tag(tracking.experiment(), CLAIM, "")
+
+
+def _stands(claim: dict[str, Any]) -> bool:
+    """Whether a claim is a living one's. One of our own folder, whose lock is free, is not."""
+    return time.time() - claim["beat"] < STALE and claim.get("home") != _where()
+
+
+def _is_ours(me: dict[str, Any]) -> bool:
+    standing = _read()
+    return standing is not None and standing["id"] == me["id"]
+
+
+def _is_shared() -> bool:
+    return tracking.uri().startswith(("http://", "https://"))
 
 
 def _read() -> dict[str, Any] | None:
@@ -116,13 +149,18 @@ def _here() -> Path:
     return tracking.home() / "round.lock"
 
 
+def _where() -> str:
+    return f"{socket.gethostname()}:{tracking.home()}"
+
+
 def _notes() -> Path:
-    return tracking.home() / "round.lock.json"
+    return tracking.home() / NOTES
 
 
-def _holder() -> str:
+def _said(notes: Path) -> str:
+    """Who holds a lock, as its notes say."""
     try:
-        me = json.loads(_notes().read_text(encoding="utf-8"))
+        me = json.loads(notes.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return "another process on this machine"
     return f"{me['who']}, since {me['since']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlhf.records import read_jsonl
 from tasks import registry, stage
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import ModelRef, StageRef
 from tasks.sft import model_ref
 from tasks.stage import Outcome, Round, stage_task
@@ -20,12 +20,11 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
     from_champion = isinstance(start, ModelRef)  # KL is measured to the RL start all the same
 
     def inputs() -> dict[str, str]:
-        path = registry.local_path(start) if isinstance(start, ModelRef) else registry.local_dir(start.run_id)
         return {
-            "rl_start": str(path),
-            "reward_model": str(registry.local_dir(reward_model.run_id)),
+            "rl_start": str(registry.folder(start)),
+            "reward_model": str(registry.folder(reward_model)),
             "curated": str(this.curated.absolute()),
-            **({"reference": str(registry.local_dir(rl_start.run_id))} if from_champion else {}),
+            **({"reference": str(registry.folder(rl_start))} if from_champion else {}),
         }
 
     def publish(done: Outcome) -> None:
@@ -37,7 +36,7 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
     return stage.run(
         this,
         "ppo",
-        files=split(data, "prompts_ppo.parquet", "pretraining_train.parquet"),
+        files=curated_files(data, "prompts_ppo.parquet", "pretraining_train.parquet"),
         parents={"start": start, "reference": rl_start, "reward_model": reward_model},
         inputs=inputs,
         publish=publish,

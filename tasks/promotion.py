@@ -65,10 +65,15 @@ def rollback(*, by: str = "rlhf rollback", why: str = "") -> ModelRef:
 def reconcile() -> list[Move]:
     """Records what people moved in the MLflow UI, and keeps previous-champion true; returns the moves."""
     moves = registry.reconcile(POLICY)
-    if any(move.alias == "champion" for move in moves):
-        reign = champions(registry.history(POLICY))
-        registry.set_alias(POLICY, "previous-champion", reign[-2] if len(reign) > 1 else None, by="reconcile")
+    reign = champions(registry.history(POLICY))
+    registry.set_alias(POLICY, "previous-champion", reign[-2] if len(reign) > 1 else None, by="reconcile")
     return moves
+
+
+def was_champion(version: int) -> bool:
+    """Whether a version is the champion, or was."""
+    reconcile()
+    return any(move.alias == "champion" and move.version == version for move in registry.history(POLICY))
 
 
 def champions(history: Sequence[Move]) -> list[int]:

@@ -16,7 +16,7 @@ from rlhf.params import Params
 from tasks import objects, registry, storage, tracking
 from tasks.tracking import home
 
-TEXT = (".json", ".jsonl", ".html", ".md", ".txt", ".csv", ".parquet", ".gz")
+TEXT = (".json", ".jsonl", ".html", ".md", ".txt", ".log", ".csv", ".parquet", ".gz")
 LARGEST = 512_000_000  # bytes of an artifact that is looked into
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlhf.models.plain import require_plain
 from tasks import tracking
 from tasks.aliases import aliases, history, reconcile
 from tasks.aliases import set_alias as set_alias
-from tasks.directories import digest, require_safe_model
+from tasks.keys import digest
 from tasks.tracking import OUTPUTS, ModelRef, StageRef, StageRun
 
 MODELS = ("base", "sft", "reward-model", "policy")
@@ -135,6 +136,11 @@ def local_dir(run_id: str, name: str = "model") -> Path:
         raise ValueError(f"run {run_id} keeps no directory {name!r}")
     item = outputs["directories"][name]
     return tracking.fetch(_location(run, item), item["files"])
+
+
+def folder(ref: StageRef | ModelRef) -> Path:
+    """The local folder of the model that a stage made, or of a registered version."""
+    return local_dir(ref.run_id) if isinstance(ref, StageRef) else local_path(ref)
 
 
 @contextmanager
@@ -340,7 +346,7 @@ def local_path(ref: ModelRef) -> Path:
         files = next((d["files"] for d in outputs["directories"].values() if d["path"] == location), None)
     _visible(location)
     folder = tracking.fetch(location, files)
-    require_safe_model(folder)
+    require_plain(folder)
     return folder
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks import registry, stage
+from tasks import keys, registry, stage
 from tasks.registry import StageRef
 from tasks.stage import Round, stage_task
 from tasks.tracking import client, home
@@ -19,15 +19,17 @@ SHOWN = 12  # prompts whose answers are kept for the page
 def write_report(this: Round, decision: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Renders the page of a round from the figures of its stages; returns its path.
 
-    decision: the gate's. rows: the closing table. A page stands where every stage came from the cache.
+    decision: the gate's. rows: the closing table. A page that was made of the same stages and decision stands.
     """
-    path = page_path(this.number)
-    if path.is_file() and all(row["cached"] for row in rows):
+    path, done = page_path(this.number), registry.stages(this.run_id)
+    made_of = keys.digest([{stage: ref.run_id for stage, ref in done.items()}, decision])
+    mark = f"<!-- made of {made_of} -->"
+    if path.is_file() and mark in path.read_text(encoding="utf-8"):
         return str(path)
     from rlhf.evaluation.report import figures, page
 
-    report = gather(this, decision, rows)
-    text = page(report)
+    report = gather(this, done, decision, rows)
+    text = page(report) + mark + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(text, encoding="utf-8")
@@ -39,9 +41,10 @@ def write_report(this: Round, decision: dict[str, Any], rows: list[dict[str, Any
     return str(path)
 
 
-def gather(this: Round, decision: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
+def gather(
+    this: Round, done: dict[str, StageRef], decision: dict[str, Any], rows: list[dict[str, Any]]
+) -> Any:
     """The page's data (rlhf.evaluation.report.Report) out of what the stages registered."""
-    done = registry.stages(this.run_id)
     evaluation, ppo, rm = done["evaluate"], done["ppo"], done["reward_model"]
     return {
         "round": this.number,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf.data import load
 from rlhf.records import read_jsonl, write_jsonl
 from tasks import keys, registry, stage
 from tasks.base import directory_digest
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import StageRef
 from tasks.sft import current_sft
 from tasks.stage import Outcome, Round, stage_task
@@ -28,18 +29,13 @@ def train_reward_model(
         start["start"] = base
 
     def inputs() -> dict[str, Any]:
-        path = this.params.reward_model.base
         if "start" in start:
-            ref = start["start"]
-            path = str(
-                registry.local_dir(ref.run_id) if isinstance(ref, StageRef) else registry.local_path(ref)
-            )
-        files = [str(path.absolute()) for path in ranked]
-        own = {} if "start" in start else {"policy": str(registry.local_dir(base.run_id))}
-        return own | {
-            "base": path,
+            models = {"base": str(registry.folder(start["start"]))}
+        else:
+            models = {"base": this.params.reward_model.base, "policy": str(registry.folder(base))}
+        return models | {
             "curated": str(this.curated.absolute()),
-            "comparisons": files + _write(this, brought),
+            "comparisons": [str(path.absolute()) for path in ranked] + _write(this, brought),
         }
 
     def publish(done: Outcome) -> None:
@@ -50,9 +46,10 @@ def train_reward_model(
             "reward-model", done.out / "model", tags={"rlhf.comparisons": rounds}, figures=done.figures
         )
 
-    files = split(data, "demonstrations_train.parquet")
+    files = curated_files(data, "demonstrations_train.parquet")
     files |= {f"comparisons/{path.parent.name}": keys.file_digest(path) for path in ranked}
-    files |= directory_digest(this.params.reward_model.base)
+    if "start" not in start:
+        files |= directory_digest("reward_model.base", this.params.reward_model.base)
     if brought:
         files["comparisons/brought"] = keys.digest(brought)
     return stage.run(
@@ -69,7 +66,8 @@ def train_reward_model(
 def _brought(this: Round) -> list[dict[str, Any]]:
     """Comparisons under data/raw that are no round's: they train the reward model beside the rounds'.
 
-    ValueError where one has no messages and names a prompt that no round sampled.
+    Those of a prompt that a round kept for validation stay there, and those of a prompt of held-out users are left
+    out: by these the models are judged. ValueError where one has no messages and names a prompt that no round sampled.
     """
     added = sorted((this.raw / "comparisons").glob("*.jsonl"))
     if not added:
@@ -77,11 +75,13 @@ def _brought(this: Round) -> list[dict[str, Any]]:
     rounds = this.folder.parent
     ours = {row["id"] for path in rounds.glob("*/comparisons.jsonl") for row in read_jsonl(path)}
     asked = {
-        row["prompt_id"]: row["messages"]
+        row["prompt_id"]: {"messages": row["messages"], "split": row["split"]}
         for path in rounds.glob("*/samples.jsonl")
         for row in read_jsonl(path)
     }
-    found = []
+    held_out = {_asked(row) for name in ("valid", "test") for row in load.prompts(this.curated, name)}
+    found: list[dict[str, Any]] = []
+    left_out = 0
     for path in added:
         for row in read_jsonl(path):
             if row["id"] in ours:
@@ -90,9 +90,18 @@ def _brought(this: Round) -> list[dict[str, Any]]:
                 raise ValueError(
                     f"{path}: comparison {row['id']} has no messages, and no round sampled prompt {row['prompt_id']}"
                 )
-            prompt = {} if "messages" in row else {"messages": asked[row["prompt_id"]]}
-            found.append({"split": "train", "round": 0, **row, **prompt})
+            record = {"split": "train", "round": 0} | asked.get(row.get("prompt_id"), {}) | row
+            if record["split"] == "train" and _asked(record) in held_out:
+                left_out += 1
+            else:
+                found.append(record)
+    if left_out:
+        stage.say(f"{left_out} comparisons of data/raw ask what held-out users ask, and are left out")
     return found
+
+
+def _asked(row: dict[str, Any]) -> str:
+    return keys.digest([[message["role"], message["content"].strip()] for message in row["messages"]])
 
 
 def _write(this: Round, brought: list[dict[str, Any]]) -> list[str]:

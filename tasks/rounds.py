@@ -31,15 +31,18 @@ def open_round(params: Params, number: int | None) -> Round:
     promotion.reconcile()
     known = {ref.round: ref for ref in registry.rounds()}
     asked, number = number, _number(known, number)
+    ranked = None
     if asked is None and number in known and known[number].tags.get(LABELER) == "file":
-        params = _ranked_by_people(params)
+        ranked, params = known[number].run_id, _ranked_by_people(params)
     if number in known and BEGAN in known[number].tags:
         began = json.loads(known[number].tags[BEGAN])
     else:
         began = _as_it_stands()
+    if params.versioning.git == "commit":
+        versioning.require_git()
     tags = {BEGAN: json.dumps(began), STATE: "running", LABELER: params.comparisons.labeler}
     run_id = registry.start_round(number, params.model_dump(mode="json"), tags)
-    this = _round(number, run_id, params, began)
+    this = replace(_round(number, run_id, params, began), ranked=ranked)
     _bring_earlier_rounds(this)
     return this
 
@@ -89,7 +92,8 @@ class Progress:
             versioning.commit(f"Data of round {this.number}")
         status = {"finished": "FINISHED", "no fresh prompts": "KILLED"}.get(state, "RUNNING")
         tags = {STATE: state}
-        if not all(row["cached"] for row in self.rows):  # a look at a finished round keeps its times
+        held = next(ref.tags for ref in registry.rounds() if ref.run_id == this.run_id)
+        if TABLE not in held or not all(row["cached"] for row in self.rows):  # a look keeps the times
             tags[TABLE] = json.dumps(self.rows)
         registry.finish_round(this.run_id, status, tags)
         return {
@@ -115,6 +119,19 @@ def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[P
         except Exception as lost:  # MLflow is away too: what stopped the round matters more
             stage.say(f"MLflow did not hear that round {this.number} stopped ({type(lost).__name__})")
         raise
+
+
+@contextmanager
+def looked_into(params: Params, number: int | None) -> Iterator[Round]:
+    """A round for one stage by itself: it stays as unfinished, or as finished, as it was."""
+    before = {ref.run_id: ref for ref in registry.rounds()}
+    this = open_round(params, number)
+    try:
+        yield this
+    finally:
+        if this.run_id in before:
+            was = before[this.run_id]
+            registry.finish_round(this.run_id, was.status, {STATE: state(was)})
 
 
 def headline(ref: StageRef) -> str:
@@ -169,7 +186,7 @@ def _one_profile(params: Params) -> None:
         mlflow.set_experiment_tag(experiment, PROFILE, ours)
     elif held != ours:
         raise ValueError(
-            f"MLflow at {tracking.uri()} holds the rounds of profile {held}, and this is profile {ours}: "
+            f"MLflow at {tracking.shown()} holds the rounds of profile {held}, and this is profile {ours}: "
             "give it a registry of its own (MLFLOW_TRACKING_URI, or RLHF_HOME for a local one)"
         )
 
@@ -219,7 +236,5 @@ def _bring_earlier_rounds(this: Round) -> None:
     """The comparisons of earlier rounds, where they were made on another machine."""
     if this.number == 1 or (this.folder.parent / f"{this.number - 1:04d}" / "comparisons.jsonl").is_file():
         return
-    if this.raw.is_dir() and not versioning.is_clean(this.params.versioning):
-        versioning.snapshot(this.params.versioning)
     stage.say(f"fetching the data of round {this.number - 1}")
     versioning.materialize(registry.data_version(this.number - 1), this.params.versioning)

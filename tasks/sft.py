@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tasks import registry, stage
-from tasks.data import split
+from tasks.data import curated_files
 from tasks.registry import ModelRef, StageRef
 from tasks.stage import Outcome, Round, stage_task
 from tasks.tracking import home
@@ -28,7 +28,8 @@ def ensure_sft(this: Round, data: StageRef, base: StageRef) -> StageRef:
     return stage.run(
         this,
         "sft",
-        files=split(data, "demonstrations_train.parquet", "demonstrations_valid.parquet"),
+        files=curated_files(data, "demonstrations_train.parquet", "demonstrations_valid.parquet")
+        | _optimizer(this),
         parents={"base": base},
         inputs=lambda: _inputs(this, base),
         publish=publish,
@@ -38,11 +39,11 @@ def ensure_sft(this: Round, data: StageRef, base: StageRef) -> StageRef:
 @stage_task(name="ensure-rl-start")
 def ensure_rl_start(this: Round, data: StageRef, base: StageRef) -> StageRef:
     """What PPO starts from: base, two epochs of demonstrations, pretraining mixed in. Not registered."""
-    files = split(data, "demonstrations_train.parquet", "pretraining_train.parquet")
+    files = curated_files(data, "demonstrations_train.parquet", "pretraining_train.parquet")
     return stage.run(
         this,
         "rl_start",
-        files=files,
+        files=files | _optimizer(this),
         parents={"base": base},
         inputs=lambda: _inputs(this, base),
         publish=lambda done: done.run.store(done.out / "model"),
@@ -57,7 +58,7 @@ def choose_sft(this: Round, data: StageRef, sft: StageRef, reward_model: StageRe
         return {
             "curated": str(this.curated.absolute()),
             "sft": str(epochs_folder(sft)),
-            "reward_model": str(registry.local_dir(reward_model.run_id)),
+            "reward_model": str(registry.folder(reward_model)),
         }
 
     def publish(done: Outcome) -> None:
@@ -71,7 +72,7 @@ def choose_sft(this: Round, data: StageRef, sft: StageRef, reward_model: StageRe
     chosen = stage.run(
         this,
         "choose_sft",
-        files=split(data, "prompts_valid.parquet"),
+        files=curated_files(data, "prompts_valid.parquet"),
         parents={"sft": sft, "reward_model": reward_model},
         inputs=inputs,
         publish=publish,
@@ -133,5 +134,12 @@ def model_ref(text: str) -> ModelRef:
     return ModelRef(name, int(version))
 
 
+def _optimizer(this: Round) -> dict[str, str]:
+    """DeepSpeed has no Muon, so that SFT learns otherwise under it (docs/decisions/0009)."""
+    params = this.params
+    other = params.compute.launcher == "deepspeed" and params.sft.lr_matrices is not None
+    return {"optimizer": "AdamW"} if other else {}
+
+
 def _inputs(this: Round, base: StageRef) -> dict[str, str]:
-    return {"curated": str(this.curated.absolute()), "base": str(registry.local_dir(base.run_id))}
+    return {"curated": str(this.curated.absolute()), "base": str(registry.folder(base))}

@@ -64,7 +64,8 @@ DEPLOYMENTS = {
 class Round:
     """A round at work. policies: the versions it samples; champion: what it is judged against;
     sft: the version that stood as chosen when it began. Recorded at its start, so that running a round
-    again means the same whatever came after it. dispatch: stages that train or sample are run as
+    again means the same whatever came after it. ranked: the MLflow run whose samples people have, where they rank.
+    dispatch: stages that train or sample are run as
     deployments of their own, on the pool gpu, instead of in place.
     """
 
@@ -74,6 +75,7 @@ class Round:
     policies: tuple[str, ...] = ()
     champion: str | None = None
     sft: str | None = None
+    ranked: str | None = None
     dispatch: bool = False
 
     @property
@@ -162,11 +164,8 @@ def run(
     out = home() / "work" / f"{stage}-{key[:12]}"
     found = registry.find(stage, key)
     if found and present(found):
-        say(f"{title(stage)}: cached ({found.model or 'run ' + found.run_id[:8]})")
-        registry.adopt(this.run_id, found)
-        found = replace(found, tags={**found.tags, CACHED: "true"})
         shutil.rmtree(out, ignore_errors=True)  # left by a kill just after it was registered
-        return found
+        return take(this, found)
     if this.dispatch and stage in DEPLOYMENTS:
         return _elsewhere(this, stage, key, present)
     say(f"{title(stage)} ...")
@@ -190,6 +189,13 @@ def run(
         + (f", {done.model}" if done.model else "")
     )
     return done
+
+
+def take(this: Round, found: StageRef) -> StageRef:
+    """A stage that was done before, as this round's."""
+    say(f"{title(found.stage)}: cached ({found.model or 'run ' + found.run_id[:8]})")
+    registry.adopt(this.run_id, found)
+    return replace(found, tags={**found.tags, CACHED: "true"})
 
 
 def _elsewhere(this: Round, stage: str, key: str, present: Callable[[StageRef], bool]) -> StageRef:

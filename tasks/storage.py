@@ -46,6 +46,14 @@ def custom_endpoint() -> str | None:
     return None
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that a server did not answer, and not what it answered."""
+    from botocore import exceptions
+
+    away = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
+    return isinstance(error, away)
+
+
 def list_objects(uri: str, *, endpoint_url: str | None = None) -> dict[str, int]:
     """{key: bytes} of every object under s3://bucket/prefix; {} where there is none."""
     bucket, prefix = split(uri)
@@ -121,7 +129,7 @@ def _client(endpoint_url: str | None) -> S3Client:
 
 @contextmanager
 def _refusal(uri: str) -> Iterator[None]:
-    """Turns what S3 answers into one sentence that names the URI."""
+    """One sentence that names the URI: ValueError for what S3 answers, ConnectionError where it does not."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -132,4 +140,6 @@ def _refusal(uri: str) -> Iterator[None]:
         said = f"{answer.get('Code', 'error')} ({answer.get('Message') or 'no message'})".replace("\n", " ")
         raise ValueError(f"S3 refused {uri}: {said}") from error
     except (BotoCoreError, S3UploadFailedError) as error:
+        if is_away(error):
+            raise ConnectionError(f"S3 does not answer at {uri}: {str(error).splitlines()[0]}") from error
         raise ValueError(f"S3 refused {uri}: {str(error).splitlines()[0]}") from error

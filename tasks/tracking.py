@@ -10,12 +10,14 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlparse
@@ -23,8 +25,9 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
+from rlhf.models.plain import require_plain
 from tasks import storage
-from tasks.directories import digest, manifest, require_safe_model
+from tasks.keys import digest, manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,6 +83,11 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
 
 
+def shown() -> str:
+    """`uri()` for people: without the user and password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", uri())
+
+
 def client() -> MlflowClient:
     """The client of `uri()`. ValueError where a server is named that does not answer."""
     address = uri()
@@ -111,9 +119,9 @@ def _client(address: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if address.startswith(("http://", "https://")):
         try:
-            urlopen(f"{address.rstrip('/')}/health", timeout=20).close()
-        except OSError as error:
-            sentence = f"no MLflow server answers at {address} (MLFLOW_TRACKING_URI): {error}"
+            urlopen(f"{shown().rstrip('/')}/health", timeout=20).close()
+        except (OSError, HTTPException) as error:
+            sentence = f"no MLflow server answers at {shown()} (MLFLOW_TRACKING_URI): {error}"
             raise ValueError(sentence) from None
     from mlflow import MlflowClient
 
@@ -277,7 +285,7 @@ class StageRun:
 
     def store(self, directory: Path, name: str = "model") -> None:
         """Keeps a model directory with the run, unregistered: registry.local_dir(run_id, name) finds it."""
-        require_safe_model(directory)
+        require_plain(directory)
         client().log_artifacts(self.run_id, str(directory), name)
         self.directories[name] = {"path": name, "files": manifest(directory)}
 
@@ -295,7 +303,7 @@ class StageRun:
         """
         from mlflow.entities import LoggedModelOutput
 
-        require_safe_model(directory)
+        require_plain(directory)
         files = manifest(directory)
         mlflow = client()
         logged = mlflow.create_logged_model(experiment(), name, self.run_id, model_type="transformers")

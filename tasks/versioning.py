@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ REMOTE = "rlhf"
 TRIES = 5  # at DVC's own lock, which a person's `dvc` command may hold
 
 
+class Absent(ValueError):
+    """Neither DVC's cache nor the remote, which did answer, holds a version."""
+
+
 @dataclass(frozen=True)
 class DataVersion:
     """A version of data/. digest: "<md5>.dir"; text: of data.dvc, from which it can be brought back."""
@@ -44,9 +49,10 @@ class DataVersion:
 def snapshot(params: VersioningParams, root: Path | None = None) -> DataVersion:
     """Versions data/ as it is, pushes it, and makes sure that every byte arrived.
 
-    data.dvc moves on in the working copy. ValueError where the remote refuses, RuntimeError where it took
-    the push and yet lacks a file.
+    data.dvc moves on in the working copy. ValueError where the remote refuses, ConnectionError where it does
+    not answer, RuntimeError where it took the push and yet lacks a file.
     """
+    go_on(params, root)
     with repository(params, root) as repo:
         if not (Path(repo.root_dir) / "data").is_dir():
             raise ValueError("there is no data/ to version: `rlhf data fetch` makes it")
@@ -61,19 +67,27 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
     """Makes data/ the version that a data.dvc text names: from DVC's cache, else from the remote.
 
     What data/ held goes into the local cache first, so that nothing is lost, and data/ is touched only once
-    every byte of the version is here. Users that data/ knew as forgotten, and the version does not, are
-    taken out of it again. ValueError where neither cache nor remote holds it all.
+    every byte of the version is here. What a user put into data/raw since the version that data.dvc named
+    stays there. Users that data/ knew as forgotten, and the version does not, are taken out of it again.
+    Killed in the middle it is ended by `go_on`. Absent where neither cache nor remote holds the version,
+    ValueError where files of it are lacking or the remote refuses, ConnectionError where it does not answer.
     """
     version = parse(text)
     with repository(params, root) as repo:
-        file = Path(repo.root_dir) / "data.dvc"
-        if file.exists() and _current(repo).digest == version.digest and _clean(repo):
+        file, data = Path(repo.root_dir) / "data.dvc", Path(repo.root_dir) / "data"
+        stood = _current(repo).digest if file.exists() else None
+        is_half = _under_way(Path(repo.root_dir)).exists()
+        if stood == version.digest and not is_half and _clean(repo):
             return version
-        if (Path(repo.root_dir) / "data").is_dir():
-            kept = _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))[0].outs[0].hash_info.value
+        kept = None
+        if data.is_dir():
+            kept = _retry(lambda: repo.add(str(data)))[0].outs[0].hash_info.value
             logging.getLogger(__name__).info("data/ was %s and becomes %s", kept, version.digest)
         before = file.read_bytes() if file.exists() else None
-        gone = tombstones.read(Path(repo.root_dir) / "data")
+        gone = tombstones.read(data)
+        with remote_errors(params):
+            if not _holds(repo, version):
+                raise Absent(f"{params.remote} lacks version {version.digest} of data/")
         _write(file, text.encode())
         try:
             with remote_errors(params):
@@ -84,9 +98,22 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
         except BaseException:
             _write(file, before)
             raise
+        own = {} if is_half else _own(repo, stood, kept, version.digest)
+        _write(_under_way(Path(repo.root_dir)), text.encode())
         _retry(lambda: repo.checkout(force=True))
-        stay_forgotten(Path(repo.root_dir) / "data", gone)
+        for name, oid in own.items():
+            (data / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_cached(repo, oid), data / name)
+        stay_forgotten(data, gone)
+        _write(_under_way(Path(repo.root_dir)), None)
         return version
+
+
+def go_on(params: VersioningParams, root: Path | None = None) -> None:
+    """Ends a `materialize` that was killed while data/ was changing: half of a version is no version."""
+    under_way = _under_way(root or Path.cwd())
+    if under_way.is_file():
+        materialize(under_way.read_text(encoding="utf-8"), params, root)
 
 
 def stay_forgotten(data: Path, also: Tombstones = tombstones.NOBODY) -> None:
@@ -110,6 +137,7 @@ def checkout_round(number: int, params: VersioningParams, root: Path | None = No
     from tasks import registry
 
     text = registry.data_version(number)
+    go_on(params, root)
     if ((root or Path.cwd()) / "data").exists() and not is_clean(params, root):
         raise ValueError("data/ has changes that no version keeps: `rlhf data snapshot` keeps them")
     return materialize(text, params, root)
@@ -127,6 +155,13 @@ def is_clean(params: VersioningParams, root: Path | None = None) -> bool:
     """Whether data/ is what data.dvc names."""
     with repository(params, root) as repo:
         return (Path(repo.root_dir) / "data.dvc").is_file() and _clean(repo)
+
+
+def require_git(root: Path | None = None) -> None:
+    """ValueError where there is no git clone to commit data.dvc in: said before a round, not at its end."""
+    asked = ["git", "-C", str(root or Path.cwd()), "rev-parse", "--git-dir"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        raise ValueError("versioning.git is commit, but this folder is no git clone")
 
 
 def commit(message: str, root: Path | None = None) -> bool:
@@ -234,6 +269,37 @@ def objects_of(repo: Repo, version: DataVersion) -> list[str]:
     return [*sorted({item["md5"] for item in json.loads(listing.read_text())}), version.digest]
 
 
+def _holds(repo: Repo, version: DataVersion) -> bool:
+    """Whether the listing of a version is in the cache or the remote. What the remote says but "no" rises."""
+    if _cached(repo, version.digest).is_file():
+        return True
+    return _size(repo.cloud.get_remote_odb(REMOTE), version.digest) is not None
+
+
+def _own(repo: Repo, stood: str | None, kept: str | None, coming: str) -> dict[str, str]:
+    """{path: object} of what data/raw has since the version `stood`, and the version that comes leaves alone."""
+    before, now, then = (_listing(repo, digest) for digest in (stood, kept, coming))
+    if before is None or now is None or then is None:
+        return {}
+    return {
+        name: oid
+        for name, oid in now.items()
+        if name.startswith("raw/") and oid != before.get(name) and then.get(name) == before.get(name)
+    }
+
+
+def _listing(repo: Repo, digest: str | None) -> dict[str, str] | None:
+    """{path in data/: object} of a version whose listing is in the cache, else None."""
+    if digest is None or not _cached(repo, digest).is_file():
+        return None
+    return {item["relpath"]: item["md5"] for item in json.loads(_cached(repo, digest).read_text())}
+
+
+def _under_way(root: Path) -> Path:
+    """The text of the version that data/ is becoming."""
+    return root / ".dvc" / "tmp" / "rlhf-checkout"
+
+
 def _cached(repo: Repo, oid: str) -> Path:
     return Path(repo.cache.local.oid_to_path(oid))
 
@@ -260,7 +326,7 @@ def _retry(work: Callable[[], Any]) -> Any:
 
 @contextmanager
 def remote_errors(params: VersioningParams) -> Iterator[None]:
-    """One sentence for what a remote answers."""
+    """One sentence for what a remote answers; ConnectionError, which is tried again, where it does not."""
     from botocore.exceptions import BotoCoreError, ClientError
     from dvc.exceptions import DvcException
 
@@ -269,6 +335,8 @@ def remote_errors(params: VersioningParams) -> Iterator[None]:
     except (DvcException, BotoCoreError, ClientError, OSError) as error:
         cause = error.__cause__ or error
         said = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        if storage.is_away(cause):
+            raise ConnectionError(f"the DVC remote {params.remote} does not answer: {said}") from error
         raise ValueError(f"the DVC remote {params.remote} refused: {said}") from error
 
 

@@ -24,6 +24,7 @@ CHATTERBOT = Wheel(
     "chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
     "86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
 )
+HALF = ".half"  # lies in raw_dir while `fetch` writes
 
 
 def fetch(raw_dir: Path | str) -> dict[str, int]:
@@ -42,6 +43,14 @@ def fetch(raw_dir: Path | str) -> dict[str, int]:
         "demonstrations": demonstrations.build(sets),
         "prompts": list(tombstones.not_forgotten(prompts.build(sets), tombstones.read(raw_dir.parent))),
     }
+    raw_dir.mkdir(parents=True, exist_ok=True)
+    (raw_dir / HALF).touch()
     counts = {kind: write_jsonl(raw_dir / kind / "embedded.jsonl", rows[kind]) for kind in rows}
     (raw_dir / "CARD.md").write_text(card.render(rows), encoding="utf-8")
+    (raw_dir / HALF).unlink()
     return counts
+
+
+def is_half(raw_dir: Path) -> bool:
+    """Whether `fetch` was killed before its end."""
+    return (raw_dir / HALF).is_file()

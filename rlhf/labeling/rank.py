@@ -13,7 +13,7 @@ from rlhf.training.progress import progress
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Inputs: samples (file), curated (folder). Products: comparisons.jsonl, utility.npz.
+    """Inputs: samples (file), curated (folder). Product: comparisons.jsonl.
 
     Returns the figures of `rlhf.labeling.simulated.rank`.
     """
@@ -28,7 +28,6 @@ def run(job: Job) -> dict[str, Any]:
         seed=job.params.seed,
         on_progress=lambda items: progress(items, "rank"),
     )
-    utility.save(job.out / "utility.npz")
     write_jsonl(job.out / "comparisons.jsonl", records)
     job.log(0, **figures)
     return figures

@@ -6,14 +6,30 @@ and brings the file back. The completions may come back in another order.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 
 def to_rank(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Sampled completions as lines for a person to fill in (labeler_id, ranks: 1 is best, equal is a tie)."""
+    """Sampled completions as lines for a person to fill in (labeler_id, ranks: 1 is best, equal is a tie).
+
+    Blind: in an order by chance, the same each time, without the names of the models that wrote them.
+    """
     for row in samples:
-        yield {**row, "labeler_id": "", "ranks": []}
+        texts = [{key: c[key] for key in ("text", "ended") if key in c} for c in row["completions"]]
+        shuffled = random.Random(row["id"]).sample(texts, len(texts))
+        yield {**row, "completions": shuffled, "labeler_id": "", "ranks": []}
+
+
+def asks(samples: Iterable[dict[str, Any]], lines: Iterable[dict[str, Any]]) -> bool:
+    """Whether lines that went out, filled in or not, all ask about these samples."""
+    texts = {row["id"]: _texts(row) for row in samples}
+    return all(_texts(line) == texts.get(line["id"]) for line in lines)
+
+
+def _texts(row: dict[str, Any]) -> list[str]:
+    return sorted(completion["text"] for completion in row["completions"])
 
 
 def ranked(samples: Iterable[dict[str, Any]], rankings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,7 +20,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,21 +65,6 @@ class Utility:
             numbered.append(np.array(ids, dtype=np.int64))
         pairs = [ids[:-1] * len(vocabulary) + ids[1:] for ids in numbered if len(ids) > 1]
         return cls(vocabulary, np.unique(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64))
-
-    def save(self, file: Path | str) -> None:
-        """One compressed .npz of plain arrays."""
-        listed = np.frombuffer("\n".join(self.vocabulary).encode(), dtype=np.uint8)
-        steps = np.diff(self.bigrams, prepend=0)  # small numbers: they compress well
-        with open(file, "wb") as out:
-            np.savez_compressed(out, words=listed, bigram_steps=steps)
-
-    @classmethod
-    def load(cls, file: Path | str) -> Utility:
-        """Read what `save` wrote; pickled content is refused."""
-        with np.load(file, allow_pickle=False) as arrays:
-            listed = arrays["words"].tobytes().decode()
-            bigrams = np.cumsum(arrays["bigram_steps"])
-        return cls({word: at for at, word in enumerate(listed.split("\n"))} if listed else {}, bigrams)
 
     def features(self, messages: Sequence[Message], text: str, ended: bool) -> dict[str, float]:
         """The eight features of one answer, by name."""

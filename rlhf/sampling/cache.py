@@ -14,6 +14,9 @@ from transformers.cache_utils import DynamicLayer
 from rlhf.models.packed import hidden_states, layout_of
 from rlhf.models.rows import pad
 
+#: prompt tokens a pass; what a layer computes of them may take more memory than the cache. On a CPU all at once
+READ_TOKENS = {"cuda": 16384}
+
 
 class Slots:
     """A fixed number of rows of a model that packs, each in a slot of its own, with a column a position.
@@ -30,6 +33,11 @@ class Slots:
 
     def read(self, prompts: list[list[int]], slots: Tensor) -> Tensor:
         """Each prompt into its slot [B]. Returns the logits after them [B, V]."""
+        at_once = READ_TOKENS.get(self.model.device.type, 2**63) // max(map(len, prompts)) or 1
+        parts = range(0, len(prompts), min(at_once, len(prompts)))
+        return torch.cat([self._read(prompts[a : a + at_once], slots[a : a + at_once]) for a in parts])
+
+    def _read(self, prompts: list[list[int]], slots: Tensor) -> Tensor:
         device = self.model.device
         batch = pad(prompts, [[]] * len(prompts), self.pad_id, device)
         layout = layout_of(batch.is_real)

@@ -58,7 +58,8 @@ def sample(
     """
     ids = [encode_prompt(tokenizer, messages) for messages in prompts]
     slots = _slots(model, ids, max_new_tokens, max_tokens)
-    parts = _parts(ids, max(2, -(-len(ids) // (slots * REFILLS if is_packing(model) else slots))))
+    part = slots * REFILLS if is_packing(model) else slots
+    parts = _parts(ids, max(2, distributed.world_size(), -(-len(ids) // part)))
     numbers = random_numbers(seed, len(ids), max_new_tokens)
 
     def answer(part: int) -> list[Completion]:
@@ -135,7 +136,8 @@ def _answer(
     model.train(was_training)
     lengths, ended, drawn = answers.lengths.tolist(), answers.ended.tolist(), answers.ids.tolist()
     is_drawn = torch.arange(answers.ids.shape[1], device=model.device) < answers.lengths[:, None]
-    logprobs = answers.logprobs[is_drawn].cpu().split(lengths)
+    # each a tensor of its own: where views are sent to another process, each takes all of it along
+    logprobs = [part.clone() for part in answers.logprobs[is_drawn].cpu().split(lengths)]
     found = []
     for row, prompt in enumerate(prompts):
         ids = drawn[row][: lengths[row]]

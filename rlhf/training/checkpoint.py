@@ -87,7 +87,7 @@ class Checkpoints:
         distributed.barrier()
         if distributed.rank() == 0:
             files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
-            sums = {str(file.relative_to(aside)): _checksum(file) for file in files}
+            sums = _checksums(aside, files)
             about = {"step": step, "written_by": self.written_by, "sha256": sums}
             (aside / CHECKSUMS).write_text(json.dumps(about), encoding="utf-8")
             for path in [*files, aside / CHECKSUMS, aside]:
@@ -108,7 +108,8 @@ class Checkpoints:
     def latest(self) -> tuple[int, dict[str, Any], Path] | None:
         """(step, state, folder) of the newest checkpoint that is whole, or None. Any other is named in a warning."""
         for folder in self._all():
-            wrong = damage(folder, self.written_by)
+            found = damage(folder, self.written_by) if distributed.rank() == 0 else None
+            wrong = distributed.gather(found)[0]
             if wrong is None:
                 step = int(folder.name.rsplit("-", 1)[1])
                 name = f"rank-{distributed.rank()}"
@@ -138,6 +139,17 @@ def damage(folder: Path, written_by: str) -> str | None:
         if _checksum(file) != expected:
             return f"{name} is not what was written"
     return None
+
+
+def _checksums(folder: Path, files: list[Path]) -> dict[str, str]:
+    """{path in `folder`: digest}; a file under several names is read once."""
+    read: dict[int, str] = {}
+    sums = {}
+    for file in files:
+        number = file.stat().st_ino
+        read[number] = read.get(number) or _checksum(file)
+        sums[str(file.relative_to(folder))] = read[number]
+    return sums
 
 
 def _link_where_same(own: Path, first: Path) -> None:

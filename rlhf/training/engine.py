@@ -27,7 +27,8 @@ class Engine:
     the update is that of one process with the whole batch.
 
     dtype: of weights and arithmetic. In bfloat16 the optimizer updates float32 copies (masters), and the module
-    holds their rounding: steps smaller than bfloat16's spacing are not lost.
+    holds their rounding: steps smaller than bfloat16's spacing are not lost. Gradients of several passes add up in
+    float32 too (under DeepSpeed as its data_types.grad_accum_dtype says).
     """
 
     def __init__(
@@ -85,6 +86,11 @@ class Engine:
         """Add the loss's gradient. `more_to_come`: another backward belongs to the same step."""
         if self.deepspeed is None:
             loss.backward()
+            for parameter, master in self.masters.items():
+                if parameter.grad is not None:
+                    gradient = parameter.grad.float()
+                    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                    parameter.grad = None
         else:
             self.deepspeed.set_gradient_accumulation_boundary(not more_to_come)
             self.deepspeed.backward(loss)
@@ -99,20 +105,16 @@ class Engine:
             ):  # every process has the same norm, and DeepSpeed has left the weights alone
                 raise RuntimeError(f"the gradient is NaN or infinite; {ADVICE}")
             return norm
-        distributed.all_reduce_gradients(self.module)
-        for parameter, master in self.masters.items():
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-        total = nn.utils.clip_grad_norm_(
-            list(self.masters.values()) or self.module.parameters(), self.max_grad_norm
-        )
+        updated = {name: self.masters.get(p, p) for name, p in self.module.named_parameters()}
+        distributed.all_reduce_gradients(updated.values())
+        total = nn.utils.clip_grad_norm_(updated.values(), self.max_grad_norm)
         if not torch.isfinite(total):
-            broken = name_of_broken_gradient(self.module.named_parameters())
+            broken = name_of_broken_gradient(updated.items())
             raise RuntimeError(f"the gradient is NaN or infinite, first in {broken}; {ADVICE}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for parameter, master in self.masters.items():
             parameter.data.copy_(master)
-            parameter.grad = None
         return float(total)
 
     def _keep_masters(self) -> None:

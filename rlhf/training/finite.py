@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 ADVICE = "lower the learning rate, and in PPO raise ppo.kl_coef"
 
@@ -20,7 +20,7 @@ def require_finite(moment: str, **tensors: Tensor) -> None:
             )
 
 
-def name_of_broken_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
+def name_of_broken_gradient(parameters: Iterable[tuple[str, Tensor]]) -> str:
     """The first parameter whose gradient is not finite; "no single one" where only their norm overflows."""
     for name, parameter in parameters:
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():

@@ -63,7 +63,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         loss = next_token_loss(model, torch.from_numpy(rows[mine].astype(np.int64)).to(device))
         require_finite("pretraining", loss=loss.detach())
         loss.backward()
-        distributed.all_reduce_gradients(model)
+        distributed.all_reduce_gradients(model.parameters())
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)

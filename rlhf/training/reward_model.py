@@ -70,24 +70,42 @@ def run(job: Job) -> dict[str, Any]:
         job = replace(job, inputs=job.inputs | {"base": own_start(job)})
     tokenizer = directories.load_tokenizer(job.path("base"))
     train, valid = load_comparisons(job, tokenizer, params.max_tokens)
-    kept = round(params.held_out_share * len(train))
-    shuffled = random.Random(f"held out {job.params.seed}").sample(train, len(train)) if kept else train
-    if len(shuffled) == kept:
+    kept, rest = held_out(train, params.held_out_share, job.params.seed)
+    if not rest:
         raise ValueError(
             "there is no comparison to train the reward model on: the training split has none, or each is a tie throughout, "
             f"holds an empty completion, or has more than reward_model.max_tokens = {params.max_tokens} tokens"
         )
-    figures = fit(job, shuffled[kept:], valid, device, "reward model")
+    figures = fit(job, rest, valid, device, "reward model")
     if kept:
         watching = replace(job, out=job.out / "held-out")
         watching.out.mkdir(exist_ok=True)
-        accuracy = fit(watching, shuffled[:kept], valid, device, "held-out reward model").get("accuracy")
-        figures |= {"held_out_comparisons": kept} | ({"held_out_accuracy": accuracy} if accuracy else {})
+        accuracy = fit(watching, kept, valid, device, "held-out reward model").get("accuracy")
+        figures |= {"held_out_comparisons": len(kept)} | ({"held_out_accuracy": accuracy} if accuracy else {})
         if job.is_main:
             shutil.rmtree(job.out / "model" / "held_out", ignore_errors=True)
             shutil.move(watching.out / "model", job.out / "model" / "held_out")
         distributed.barrier()
     return figures
+
+
+def held_out(rankings: list[Ranked], share: float, seed: int) -> tuple[list[Ranked], list[Ranked]]:
+    """(about this share of the rankings, the rest), by chance; all rankings of a prompt are on one side."""
+    if not share:
+        return [], rankings
+    by_prompt = list(_of_each_prompt(rankings).values())
+    kept: list[Ranked] = []
+    rest: list[Ranked] = []
+    for group in random.Random(f"held out {seed}").sample(by_prompt, len(by_prompt)):
+        (kept if len(kept) < round(share * len(rankings)) else rest).extend(group)
+    return kept, rest
+
+
+def _of_each_prompt(rankings: list[Ranked]) -> dict[tuple[int, ...], list[Ranked]]:
+    groups: dict[tuple[int, ...], list[Ranked]] = {}
+    for ranked in rankings:
+        groups.setdefault(tuple(ranked.prompt), []).append(ranked)
+    return groups
 
 
 def own_start(job: Job) -> Path:
@@ -249,7 +267,8 @@ def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ra
 
 
 def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
-    """Pairwise accuracy on held-out rankings, with the 95 % half-width of a mean over prompts."""
+    """Pairwise accuracy on held-out rankings, with the 95 % interval of a mean over prompts: of a prompt that several
+    labelers ranked the mean counts."""
     if not valid:
         return {}
     scores = reward.score_together(
@@ -257,12 +276,14 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
         [ranked.prompt for ranked in valid for _ in ranked.responses],
         [r for ranked in valid for r in ranked.responses],
     )
-    shares, start = [], 0
+    by_prompt: dict[tuple[int, ...], list[float]] = {}
+    start = 0
     for ranked in valid:
         found = torch.tensor(scores[start : start + len(ranked.responses)])
         start += len(ranked.responses)
         right, pairs = pairwise_accuracy(found, torch.tensor(ranked.ranks))
-        shares.append(right / pairs)
+        by_prompt.setdefault(tuple(ranked.prompt), []).append(right / pairs)
+    shares = [sum(found) / len(found) for found in by_prompt.values()]
     mean = sum(shares) / len(shares)
     spread = (sum((s - mean) ** 2 for s in shares) / max(1, len(shares) - 1)) ** 0.5
     half = 1.96 * spread / len(shares) ** 0.5
@@ -270,7 +291,7 @@ def accuracy_of(rm: RewardModel, valid: list[Ranked]) -> dict[str, float]:
         "accuracy": mean,
         "accuracy_low": mean - half,
         "accuracy_high": mean + half,
-        "valid_prompts": len(valid),
+        "valid_prompts": len(shares),
     }
 
 

@@ -39,6 +39,15 @@ def rlhf(tmp_path, monkeypatch, capsys):
             "ppo.episodes (64) must be at least ppo.batch (128), one iteration",
         ),
         (
+            ["run", "--set", "ppo.value_warmup=32"],
+            "must be less than the iterations, ppo.episodes // ppo.batch",
+        ),
+        (
+            ["run", "--set", "base.path=x", "--set", "sft.max_tokens=999"],
+            "sft.max_tokens (999) must be at most base.context (256)",
+        ),
+        (["run", "--set", "ppo.max_new_tokens=256"], "must leave room for a prompt in base.context (256)"),
+        (
             ["run", "--set", "ppo.ptx_ratio=0.01"],
             "leaves a minibatch of 32 without a pretraining row; allowed: 0, or at least 0.03125",
         ),

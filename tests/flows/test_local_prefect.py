@@ -15,18 +15,21 @@ from flows import local_prefect
 def test_strays_of_this_state_folder_are_ended_and_no_others(tmp_path):
     sleeper = "import time; time.sleep(60)"
     # The parent ends at once, as a killed round does: its child is left alone.
+    me = local_prefect._name(psutil.Process())
+    owners = {"mine": "1 0.0", "theirs": "1 0.0", "at work": me, "a person's": ""}
     parent = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]).pid)"
     pids = {}
-    for home in ("mine", "theirs"):
+    for name, owner in owners.items():
+        home = "theirs" if name == "theirs" else "mine"
         done = subprocess.run(
             [sys.executable, "-c", parent, sleeper, local_prefect.SERVER],
-            env={**os.environ, "PREFECT_HOME": str(tmp_path / home)},
+            env={**os.environ, "PREFECT_HOME": str(tmp_path / home), local_prefect.OWNER: owner},
             capture_output=False,
-            stdout=(tmp_path / home).open("w"),
+            stdout=(tmp_path / name).open("w"),
             check=True,
         )
         assert done.returncode == 0
-        pids[home] = int((tmp_path / home).read_text())
+        pids[name] = int((tmp_path / name).read_text())
     try:
         assert local_prefect.end_strays(str(tmp_path / "mine")) == 1
         end = time.monotonic() + 10
@@ -35,7 +38,8 @@ def test_strays_of_this_state_folder_are_ended_and_no_others(tmp_path):
         ):
             assert time.monotonic() < end
             time.sleep(0.05)
-        assert psutil.Process(pids["theirs"]).status() != psutil.STATUS_ZOMBIE
+        for name in ("theirs", "at work", "a person's"):
+            assert psutil.Process(pids[name]).status() != psutil.STATUS_ZOMBIE
     finally:
         for pid in pids.values():
             if psutil.pid_exists(pid):

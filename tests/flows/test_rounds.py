@@ -226,9 +226,18 @@ def test_a_finished_round_again_is_cached(run):
 
 
 def test_a_changed_parameter_runs_what_depends_on_it(run):
+    from tasks import registry, rounds
+
     assert run("evaluation.prompts=3", round=1)[1] == ["evaluate"]
     assert run("ppo.kl_coef=0.3", round=1)[1] == ["ppo", "evaluate"]
+    page = Path(".rlhf/reports/round-0001.html")
+    before = page.read_text()
     assert run("gate.max_kl=1", round=1)[1] == []
+    assert page.read_text() != before, "the gate decides otherwise"
+    assert run(round=1)[1] == [] and page.read_text() != before
+    before = page.stat().st_mtime_ns
+    assert run(round=1)[1] == [] and page.stat().st_mtime_ns == before
+    assert all(rounds.table(ref) for ref in registry.rounds())
 
 
 def test_the_next_round_samples_the_newest_policies(run, jobs):
@@ -273,6 +282,11 @@ def test_ppo_may_start_from_the_champion_and_a_gate_that_passes_may_promote(run,
 def test_an_earlier_round_again_begins_from_what_it_began_from(run):
     assert run(round=1)[1] == []
     assert run(round=2)[1] == []
+    from tasks import registry
+
+    before = registry.aliases("policy")
+    assert run("ppo.kl_coef=0.4", "gate.promote=auto", round=1)[1] == ["ppo", "evaluate"]
+    assert registry.aliases("policy") == before, "a new version of an earlier round is no candidate"
 
 
 def test_another_epoch_is_chosen_and_no_cache_is_lost(run, jobs):
@@ -294,12 +308,12 @@ def test_people_rank_through_a_file(run, jobs):
     assert (result["round"], result["state"]) == (4, "waiting for rankings")
     assert ran == ["sample"]
     assert run("comparisons.labeler=file")[1] == [], "nothing was ranked yet: it waits"
+    assert run("comparisons.temperature=0.5")[1] == [], "people have the samples, so they stand"
     rows = list(read_jsonl("data/rounds/0004/to_rank.jsonl"))
     rows = [row for row in rows[:4]]
     for row in rows:
-        row["completions"].reverse()
         row["labeler_id"] = "ann"
-        row["ranks"] = list(range(1, len(row["completions"]) + 1))
+        row["ranks"] = [len(row["completions"]) - int(c["text"].split()[1]) for c in row["completions"]]
     write_jsonl("ranked.jsonl", rows)
     from rlhf.data import intake
 
@@ -311,6 +325,33 @@ def test_people_rank_through_a_file(run, jobs):
     assert len(ours) == 4
     count = len(ours[0]["completions"])
     assert ours[0]["ranks"] == list(range(count, 0, -1)), "ranks follow the completions as they were sampled"
+
+
+def test_comparisons_of_ones_own_teach_nothing_about_held_out_prompts(run, capsys):
+    import polars as pl
+
+    from rlhf.data import intake
+    from tasks import reward_model
+
+    asked = pl.read_parquet("data/curated/prompts_test.parquet")["messages"].to_list()[0]
+    ranked = {"labeler_id": "bob", "ranks": [1, 2], "completions": [{"text": "So."}, {"text": "No."}]}
+    sampled = next(iter(read_jsonl("data/rounds/0001/samples.jsonl")))
+    rows = [
+        {"id": "own", "messages": [{"role": "user", "content": "Something else?"}]} | ranked,
+        {"id": "leak", "messages": asked} | ranked,
+        {"id": "late", "prompt_id": sampled["prompt_id"]} | ranked,
+    ]
+    write_jsonl("own.jsonl", rows)
+    intake.add("comparisons", ["own.jsonl"], "data/raw")
+    here = SimpleNamespace(
+        raw=Path("data/raw"), folder=Path("data/rounds/0004"), curated=Path("data/curated")
+    )
+    found = {row["id"]: row for row in reward_model._brought(here)}
+    assert {"own", "late"} <= found.keys() and "leak" not in found
+    assert found["late"]["messages"] == sampled["messages"]
+    assert "1 comparisons of data/raw ask what held-out users ask" in capsys.readouterr().err
+    for path in Path("data/raw/comparisons").glob("own-*"):
+        path.unlink()
 
 
 def test_no_fresh_prompts_ends_cleanly_and_prompts_make_it_go_on(run, jobs):
@@ -385,5 +426,9 @@ def test_stages_run_as_deployments_of_their_own(run, jobs, patch):
     made = registry.stages(result["run_id"])
     for role, name in (("rl_start", "rl_start"), ("reward_model", "reward_model")):
         assert weights(jobs.inputs["ppo"][role]) == weights(registry.local_dir(made[name].run_id))
+    stages.evaluate.fn(stages.At(round=result["round"], params={"seed": 7}))
+    assert registry.rounds()[-1].status == "FINISHED", (
+        "a stage by itself leaves a round as finished as it was"
+    )
     with pytest.raises(ValueError, match="MLflow holds no round with the run nobody"):
         stages.train_policy.fn(stages.At(run_id="nobody"))

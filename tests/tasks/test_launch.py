@@ -94,6 +94,12 @@ def test_crash_shows_the_end_of_the_log(tmp_path):
     assert "the roof fell in" in str(error.value)
 
 
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "FULL", 1 << 60)
+    with pytest.raises(RuntimeError, match=r"exit status 1 \(the disk is full\); the end of"):
+        launch.run_job(job(tmp_path / "out", crash=True), INLINE)
+
+
 @pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
 def test_two_processes_reduce_over_gloo(tmp_path, launcher):
     compute = ComputeParams(launcher=launcher, num_processes=2, device="cpu", threads=1)
@@ -110,6 +116,14 @@ def test_mistake_under_torchrun(tmp_path):
 def test_several_processes_need_a_launcher(tmp_path):
     with pytest.raises(ValueError, match="num_processes is 2"):
         launch.run_job(job(tmp_path / "out"), ComputeParams(launcher="inline", num_processes=2))
+
+
+def test_one_process_sees_one_gpu(monkeypatch):
+    """transformers' trainer would split each batch over all of them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert launch.environment(1, INLINE)["CUDA_VISIBLE_DEVICES"] == "2"
+    assert launch.environment(1, ComputeParams(launcher="torchrun"))["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert launch.environment(1, ComputeParams(device="cpu"))["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_threads_are_shared_out():

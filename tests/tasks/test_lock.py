@@ -10,8 +10,8 @@ import pytest
 from tasks import lock, tracking
 
 
-def stand(who: str, beat: float) -> None:
-    claim = {"id": who, "who": who, "since": "today", "beat": beat}
+def stand(who: str, beat: float, home: str = "elsewhere") -> None:
+    claim = {"id": who, "who": who, "since": "today", "beat": beat, "home": home}
     tracking.client().set_experiment_tag(tracking.experiment(), lock.CLAIM, json.dumps(claim))
 
 
@@ -31,6 +31,41 @@ def test_a_claim_that_was_dropped_is_taken_over_and_given_back(state, monkeypatc
         standing = lock._read()
         assert standing and standing["id"] == "me"
     assert lock._read() is None
+
+
+def test_a_claim_of_this_folder_whose_process_was_killed_does_not_block(state, monkeypatch):
+    monkeypatch.setattr(lock, "SETTLE", 0.01)
+    monkeypatch.setattr(lock, "_is_shared", lambda: True)
+    stand("a process that was killed", time.time(), home=lock._where())
+    assert lock.holder() is None
+    with lock.one_round_at_a_time("a test"):
+        assert "a test" in str(lock.holder())
+    stand("round on another machine", time.time())
+    assert lock.holder() == "round on another machine, since today"
+
+
+def test_who_took_over_keeps_the_claim(state, monkeypatch):
+    monkeypatch.setattr(lock, "SETTLE", 0.01)
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+    with lock._claim({"id": "me", "who": "me", "since": "now"}):
+        stand("another, after we were away for long", time.time())
+        time.sleep(0.2)
+    standing = lock._read()
+    assert standing and standing["id"].startswith("another")
+
+
+def test_what_changes_data_waits_for_the_rounds_of_every_profile(state, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RLHF_HOME", ".rlhf/mine")
+    with lock.one_round_at_a_time("a round"):
+        monkeypatch.setenv("RLHF_HOME", ".rlhf")
+        with (
+            pytest.raises(ValueError, match="of another profile is running: a round, process"),
+            lock.nobody_at_work("rlhf data forget"),
+        ):
+            pass
+    with lock.nobody_at_work("rlhf data forget"):
+        pass
 
 
 def test_of_two_claims_at_once_the_later_stands(state, monkeypatch):

@@ -11,7 +11,7 @@ import time
 import boto3
 import pytest
 
-from tasks import directories, registry, tracking
+from tasks import keys, registry, tracking
 from tasks.follower import Follower
 from tasks.registry import ModelRef
 
@@ -212,7 +212,7 @@ def test_models_with_code_or_pickles_are_refused(state, model_dir, tmp_path, har
     else:
         (bad / "config.json").unlink()
     with (
-        pytest.raises(ValueError, match=r"refused|no \.safetensors|not a model"),
+        pytest.raises(ValueError, match=r"carries (code|pickled)|auto_map|no \.safetensors|no config"),
         registry.stage_run("b", "k", 1, None) as run,
     ):
         run.register("base", bad)
@@ -225,7 +225,7 @@ def test_a_local_store_is_not_copied(state, model_dir):
     ref = finished(model_dir).model
     path = registry.local_path(ref)
     assert path.is_relative_to(state / "artifacts") and not (state / "cache").exists()
-    assert directories.manifest(path) == directories.manifest(model_dir)
+    assert keys.manifest(path) == keys.manifest(model_dir)
     AutoModelForCausalLM.from_pretrained(path)
 
 
@@ -235,7 +235,7 @@ def test_directories_that_are_not_registered_come_back_by_run(state, model_dir):
         run.store(model_dir, "epoch-1")
         done = run.finish()
     for name in ("model", "epoch-1"):
-        assert directories.manifest(registry.local_dir(done.run_id, name)) == directories.manifest(model_dir)
+        assert keys.manifest(registry.local_dir(done.run_id, name)) == keys.manifest(model_dir)
     with pytest.raises(ValueError, match="keeps no directory 'epoch-9'"):
         registry.local_dir(done.run_id, "epoch-9")
     shutil.rmtree(registry.local_dir(done.run_id, "epoch-1"))
@@ -248,11 +248,11 @@ def test_a_remote_store_is_downloaded_once_and_checked(on_s3, state, model_dir):
     try:
         ref = finished(model_dir).model
     finally:
-        expected = directories.manifest(model_dir)
+        expected = keys.manifest(model_dir)
         shutil.rmtree(inner)
     assert registry.find("base", "k").model == ref
     path = registry.local_path(ref)
-    assert path.is_relative_to(state / "cache") and directories.manifest(path) == expected
+    assert path.is_relative_to(state / "cache") and keys.manifest(path) == expected
     on_s3.objects.filter(Prefix="mlflow/models").delete()
     assert registry.local_path(ref) == path  # it is here already
     assert registry.find("base", "k") is None  # and yet gone from the store

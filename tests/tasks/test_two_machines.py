@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from rlhf.params import VersioningParams
-from tasks import directories, registry, versioning
+from tasks import keys, registry, versioning
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +101,6 @@ def test_what_one_machine_made_the_other_finds(machine, model_dir):
     assert found.model == ref and found.figures == {"loss": 2.0}
     for folder in (registry.local_path(ref), registry.local_dir(found.run_id, "epoch-1")):
         assert folder.is_relative_to(second)
-        assert directories.manifest(folder) == directories.manifest(model_dir)
+        assert keys.manifest(folder) == keys.manifest(model_dir)
     assert versioning.checkout_round(1, params) == version
     assert (second / "data" / "comparisons.jsonl").read_text() == "ranked\n"

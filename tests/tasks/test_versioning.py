@@ -109,6 +109,53 @@ def test_changes_stay_in_the_cache_when_another_version_comes(clone):
     assert files(clone)["raw/new.jsonl"] == "kept\n"
 
 
+def test_what_a_user_added_since_stays_when_another_version_comes(clone):
+    first = versioning.snapshot(FOLDER, clone)
+    write(clone, "rounds/0001/samples.jsonl", "sampled elsewhere\n")
+    second = versioning.snapshot(FOLDER, clone)
+    versioning.materialize(first.text, FOLDER, clone)
+    write(clone, "raw/mine/new.jsonl", "mine\n")
+    write(clone, "raw/prompts.jsonl", "edited\n")
+    versioning.materialize(second.text, FOLDER, clone)
+    found = files(clone)
+    assert found["raw/mine/new.jsonl"] == "mine\n" and found["raw/prompts.jsonl"] == "edited\n"
+    assert found["rounds/0001/samples.jsonl"] == "sampled elsewhere\n"
+
+
+def test_a_version_that_came_by_half_is_ended(clone, monkeypatch):
+    from dvc.repo import Repo
+
+    first = versioning.snapshot(FOLDER, clone)
+    before = files(clone)
+    write(clone, "raw/new.jsonl", "new\n")
+    second = versioning.snapshot(FOLDER, clone)
+
+    def killed(repo, **_):
+        (clone / "data/raw/new.jsonl").unlink()
+        write(clone, "raw/prompts.jsonl", "half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repo, "checkout", killed)
+        with pytest.raises(KeyboardInterrupt):
+            versioning.materialize(first.text, FOLDER, clone)
+    versioning.go_on(FOLDER, clone)
+    assert files(clone) == before and versioning.is_clean(FOLDER, clone)
+    versioning.go_on(FOLDER, clone)
+    versioning.materialize(second.text, FOLDER, clone)
+    assert files(clone)["raw/new.jsonl"] == "new\n"
+
+
+def test_a_remote_that_does_not_answer_is_not_one_that_lacks(clone, s3):
+    version = versioning.snapshot(FOLDER, clone)
+    forget(clone)
+    with pytest.raises(versioning.Absent):
+        versioning.materialize(version.text, S3, clone)
+    away = VersioningParams(remote="s3://bucket/dvc", s3_endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(ConnectionError, match="the DVC remote s3://bucket/dvc does not answer"):
+        versioning.materialize(version.text, away, clone)
+
+
 def test_a_refused_bucket_is_one_sentence_and_changes_nothing(clone, s3):
     versioning.snapshot(FOLDER, clone)
     before = files(clone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf.labeling.rankings_file import ranked, to_rank
+from rlhf.labeling.rankings_file import asks, ranked, to_rank
 
 
 def sampled(number: int) -> dict:
@@ -23,10 +23,25 @@ def sampled(number: int) -> dict:
 def test_ranks_follow_the_text_whatever_the_order():
     row = next(to_rank([sampled(1)]))
     assert (row["labeler_id"], row["ranks"]) == ("", [])
-    back = {**row, "labeler_id": "ann", "ranks": [1, 2, 3, 4], "completions": row["completions"][::-1]}
+    back = {**row, "labeler_id": "ann", "ranks": [1, 2, 3, 4], "completions": [{"text": t} for t in "cbba"]}
     (found,) = ranked([sampled(1)], [back])
     assert found["ranks"] == [4, 2, 3, 1]  # c 1, b 2 and 3, a 4
     assert found["completions"] == sampled(1)["completions"]
+
+
+def test_what_goes_out_does_not_say_who_wrote_it():
+    rows = [sampled(number) for number in range(9)]
+    out = list(to_rank(rows))
+    assert "model_version" not in str(out) and out == list(to_rank(rows))
+    orders = {"".join(completion["text"] for completion in row["completions"]) for row in out}
+    assert len(orders) > 2 and all(sorted(order) == list("abbc") for order in orders)
+
+
+def test_lines_that_ask_about_other_samples_are_noticed():
+    rows = [sampled(1), sampled(2)]
+    assert asks(rows, to_rank(rows)) and asks(rows, to_rank(rows[:1]))
+    other = sampled(2) | {"completions": [{"text": "d"}]}
+    assert not asks(rows, to_rank([sampled(1), other])) and not asks(rows[:1], to_rank(rows))
 
 
 def test_several_labelers_rank_one_prompt_under_ids_of_their_own():

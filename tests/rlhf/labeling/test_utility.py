@@ -135,23 +135,18 @@ def test_a_summary_is_measured_against_its_passage():
     assert "bridg" in read_request(ask(f"Summarize in one sentence.\n\n{PASSAGE}")).asked
 
 
-def test_features_do_not_depend_on_the_company_and_survive_a_file(utility, tmp_path):
+def test_features_do_not_depend_on_the_company(utility):
     answers = [
         (ask("Tell me about the red fox."), "It hunts mice at night.", True),
         (ask("Tell me about the sea."), "", False),
         (ask(f"{PASSAGE}\n\nQuestion: Who built it?"), "Two brothers.", True),
     ]
-    utility.save(tmp_path / "utility.npz")
-    again = Utility.load(tmp_path / "utility.npz")
-    together = again.features_many(answers)
+    together = utility.features_many(answers)
     alone = np.concatenate([utility.features_many([answer]) for answer in answers])
     np.testing.assert_array_equal(together, alone)
     assert ((together >= 0) & (together <= 1)).all()
     assert utility.features_many([]).shape == (0, 8)
 
 
-def test_nothing_is_attested_by_no_text(tmp_path):
-    empty = Utility.fit([])
-    empty.save(tmp_path / "utility.npz")
-    again = Utility.load(tmp_path / "utility.npz")
-    assert again.features(ask("Foxes?"), "Foxes run.", True)["fluency"] == 0.0
+def test_nothing_is_attested_by_no_text():
+    assert Utility.fit([]).features(ask("Foxes?"), "Foxes run.", True)["fluency"] == 0.0

@@ -29,6 +29,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "reward_model": {"batch": 4, "max_tokens": 64, "lr": 5e-3},
     "ppo": {"episodes": 32, "batch": 16, "minibatch": 8, "max_new_tokens": 8, "ptx_tokens": 32, "warmup": 0}
     | {"ema": 0.992, "temperature": 1.0},
+    "evaluation": {"max_new_tokens": 8},
     "compute": {"threads": 1, "device": "cpu"},
 }
 

@@ -148,6 +148,26 @@ def test_a_start_of_the_reward_model_s_own_is_mended_and_read_before_training(wo
     assert not (tmp_path / "other/model").exists()
 
 
+def test_rankings_of_a_prompt_are_held_out_together(world):
+    rankings = [reward_model.Ranked([n // 3], [[20, 2], [21, 2]], [1, 2]) for n in range(30)]
+    kept, rest = reward_model.held_out(rankings, 0.25, seed=0)
+    assert len(kept) == 9 and len(rest) == 21
+    assert not {tuple(r.prompt) for r in kept} & {tuple(r.prompt) for r in rest}
+    rm = reward.load_reward_model(world.reward_model)
+    ranked = reward_model.Ranked([5, 6], [[20, 2], [21, 2]], [1, 2])
+    twice = reward_model.accuracy_of(rm, [ranked, ranked._replace(ranks=[2, 1])])
+    assert (twice["valid_prompts"], twice["accuracy"]) == (1, 0.5)
+
+
+def test_gradients_of_several_passes_add_up_in_float32():
+    module = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    engine = Engine(module, optimizer, ComputeParams(device="cpu"), max_grad_norm=1e9, dtype="bfloat16")
+    for gradient in (256.0, 1.0):  # their sum, 257, is no bfloat16
+        engine.backward(engine(torch.full((1, 1), gradient, dtype=torch.bfloat16)).sum())
+    assert engine.step() == 257.0
+
+
 def test_ties_throughout_teach_nothing(world, tmp_path):
     rows = list(read_jsonl(world.comparisons))
     write_jsonl(tmp_path / "ties.jsonl", [row | {"ranks": [1, 1, 1, 1]} for row in rows[:9]])

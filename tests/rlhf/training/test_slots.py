@@ -59,6 +59,19 @@ def test_an_answer_is_the_same_for_any_number_of_slots(model, words, prompts):
             assert torch.allclose(one.logprobs, other.logprobs, atol=1e-5)
 
 
+def test_prompts_may_be_read_in_parts(model, words, prompts, monkeypatch):
+    whole = answers(model, words, prompts, slots=5)
+    monkeypatch.setattr(cache, "READ_TOKENS", {"cpu": 10})
+    for one, other in zip(answers(model, words, prompts, slots=5), whole, strict=True):
+        assert one.ids == other.ids and torch.allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
+def test_an_answer_carries_no_other_answer_s_numbers(model, words, prompts):
+    """It is sent to other processes, and a view would take all that it is a view of along."""
+    for answer in answers(model, words, prompts, slots=12):
+        assert answer.logprobs.untyped_storage().nbytes() == 4 * len(answer.ids)
+
+
 def test_a_model_that_does_not_pack_gives_the_same_answers(model, words, prompts):
     expected = answers(model, words, prompts, slots=5)
     model.set_attn_implementation("sdpa")
