@@ -12,7 +12,7 @@ from rich.table import Table
 from rlhf.params import Params
 from tasks import lock, promotion, registry, report, rounds, versioning
 from tasks.profile import data_folder
-from tasks.tracking import home, shown, uri
+from tasks.tracking import home, shown
 
 
 def console() -> Console:
@@ -58,7 +58,7 @@ def _finished(number: int, params: Params) -> list[str]:
         f"report  {page_path(number)}",
         f"models  {shown()}"
         if shown().startswith("http")
-        else f"models  mlflow ui --backend-store-uri {uri()}",
+        else f"models  mlflow ui --backend-store-uri {shown()}",
         "next    rlhf chat (talk to the policy), rlhf status, rlhf run (the next round)",
     ]
 

@@ -18,8 +18,10 @@ KINDS = ("prompts", "demonstrations", "comparisons", "pretraining")
 def data_fetch() -> None:
     """Build the embedded default's raw data in data/raw."""
     from rlhf.data import sources
+    from rlhf.params import VersioningParams
     from tasks import versioning
 
+    versioning.go_on(VersioningParams())
     versioning.stay_forgotten(Path("data"))
     for kind, rows in sources.fetch(Path("data/raw")).items():
         print(f"data/raw/{kind}/embedded.jsonl: {rows} records")
@@ -34,12 +36,13 @@ def data_add(
     """Add files of your own to data/raw; bad lines are refused with file, line and reason."""
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r} of data (allowed: {', '.join(KINDS)})")
-    chosen_params(params)
+    chosen = chosen_params(params)
     import tempfile
 
     from rlhf.data import intake
-    from tasks import storage
+    from tasks import storage, versioning
 
+    versioning.go_on(chosen.versioning)
     with tempfile.TemporaryDirectory() as folder:
         local: list[Path] = []
         for number, name in enumerate(files):

@@ -11,6 +11,7 @@ import psutil
 from tasks.tracking import home
 
 SERVER = "prefect.server.api.server:create_app"
+CLOCK = 300  # seconds: a process began later where the machine's clock was set meanwhile
 OWNER = "RLHF_SERVER_OWNER"  # in a temporary server's environment: the process that it is for
 
 
@@ -60,5 +61,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _lives(owner: str) -> bool:
-    pid = int(owner.split()[0])
-    return psutil.pid_exists(pid) and _name(psutil.Process(pid)) == owner
+    pid, began = owner.split()
+    if not psutil.pid_exists(int(pid)):
+        return False
+    return abs(psutil.Process(int(pid)).create_time() - float(began)) < CLOCK

@@ -107,7 +107,10 @@ def worker(pool: str) -> None:
 
 
 def _settings() -> dict[str, str]:
+    port = _port("RLHF_PREFECT_PORT", 4200)
     return {
+        # a page of anybody's, open in a browser on this machine, reaches loopback too: no API for it
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
         **stack_file.QUIET,
         "PREFECT_HOME": str(home() / "prefect"),
         "PREFECT_PLUGINS_ENABLED": "false",  # infra/prefect_cli.py has nothing to add to these settings

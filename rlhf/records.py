@@ -93,7 +93,8 @@ def write_jsonl(path: Path | str, rows: Iterable[Any]) -> int:
                 count += 1
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.umask(mask := os.umask(0o077))  # which mkstemp goes under
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

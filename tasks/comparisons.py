@@ -18,7 +18,7 @@ from tasks.stage import Outcome, Round, stage_task
 @stage_task(name="sample")
 def sample(this: Round, data: StageRef, sft: StageRef) -> StageRef:
     """K completions a prompt in data/rounds/NNNN/samples.jsonl; figures["prompts"] 0: no prompt is fresh."""
-    kept = registry.stages(this.ranked).get("sample") if this.ranked else None
+    kept = registry.stages(this.run_id).get("sample") if this.is_ranked else None
     if kept and (now := stage.digests(this.folder, "samples.jsonl")):  # less of it where a user was forgotten
         return stage.take(this, replace(kept, figures=kept.figures | {"files": now}))
     writers = shares(this, sft)

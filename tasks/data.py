@@ -19,7 +19,6 @@ def prepare_data(this: Round) -> StageRef:
     """Curates data/raw; figures hold the funnel and the digest of every curated file ("files")."""
     if forget.pending():
         raise ValueError("a user is half forgotten: `rlhf data forget` (no id is needed) goes on with it")
-    versioning.go_on(this.params.versioning)
     versioning.stay_forgotten(this.raw.parent)
     if sources.is_half(this.raw) or not any(this.raw.glob("*/*")):
         bring_raw(this)

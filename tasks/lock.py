@@ -48,7 +48,7 @@ def one_round_at_a_time(how: str) -> Iterator[None]:
             "id": uuid.uuid4().hex,
             "who": f"{how}, process {os.getpid()} on {socket.gethostname()}",
             "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
-            "home": _where(),
+            "home": _named(),
         }
         _notes().write_text(json.dumps(me), encoding="utf-8")
         if not _is_shared():
@@ -65,7 +65,7 @@ def nobody_at_work(how: str) -> Iterator[None]:
     """As one_round_at_a_time, and no round of another profile either: data/ and data.dvc are theirs too."""
     with one_round_at_a_time(how), ExitStack() as others:
         for path in {*Path(".rlhf").glob("round.lock"), *Path(".rlhf").glob("*/round.lock")}:
-            if path.absolute() == _here():
+            if path.samefile(_here()):
                 continue
             try:
                 others.enter_context(FileLock(path.absolute()).acquire(timeout=0))
@@ -122,7 +122,7 @@ def _claim(me: dict[str, Any]) -> Iterator[None]:
 
 def _stands(claim: dict[str, Any]) -> bool:
     """Whether a claim is a living one's. One of our own folder, whose lock is free, is not."""
-    return time.time() - claim["beat"] < STALE and claim.get("home") != _where()
+    return time.time() - claim["beat"] < STALE and (claim.get("home") or "") != _where()
 
 
 def _is_ours(me: dict[str, Any]) -> bool:
@@ -149,8 +149,16 @@ def _here() -> Path:
     return tracking.home() / "round.lock"
 
 
-def _where() -> str:
-    return f"{socket.gethostname()}:{tracking.home()}"
+def _where() -> str | None:
+    """This state folder's own name, and no other's; None before its first round."""
+    file = tracking.home() / "name"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _named() -> str:
+    name = _where() or uuid.uuid4().hex
+    (tracking.home() / "name").write_text(name, encoding="utf-8")
+    return name
 
 
 def _notes() -> Path:

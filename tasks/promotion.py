@@ -66,7 +66,8 @@ def reconcile() -> list[Move]:
     """Records what people moved in the MLflow UI, and keeps previous-champion true; returns the moves."""
     moves = registry.reconcile(POLICY)
     reign = champions(registry.history(POLICY))
-    registry.set_alias(POLICY, "previous-champion", reign[-2] if len(reign) > 1 else None, by="reconcile")
+    before = reign[-2] if len(reign) > 1 and reign[-2] in registry.versions(POLICY) else None
+    registry.set_alias(POLICY, "previous-champion", before, by="reconcile")
     return moves
 
 

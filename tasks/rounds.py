@@ -31,9 +31,9 @@ def open_round(params: Params, number: int | None) -> Round:
     promotion.reconcile()
     known = {ref.round: ref for ref in registry.rounds()}
     asked, number = number, _number(known, number)
-    ranked = None
-    if asked is None and number in known and known[number].tags.get(LABELER) == "file":
-        ranked, params = known[number].run_id, _ranked_by_people(params)
+    is_ranked = asked is None and number in known and known[number].tags.get(LABELER) == "file"
+    if is_ranked:
+        params = _ranked_by_people(params)
     if number in known and BEGAN in known[number].tags:
         began = json.loads(known[number].tags[BEGAN])
     else:
@@ -41,10 +41,13 @@ def open_round(params: Params, number: int | None) -> Round:
     if params.versioning.git == "commit":
         versioning.require_git()
     tags = {BEGAN: json.dumps(began), STATE: "running", LABELER: params.comparisons.labeler}
-    run_id = registry.start_round(number, params.model_dump(mode="json"), tags)
-    this = replace(_round(number, run_id, params, began), ranked=ranked)
+    versioning.go_on(params.versioning)
+    this = _round(number, "", params, began)
     _bring_earlier_rounds(this)
-    return this
+    this = replace(this, run_id=registry.start_round(number, params.model_dump(mode="json"), tags))
+    if is_ranked and (samples := registry.stages(known[number].run_id).get("sample")):
+        registry.adopt(this.run_id, samples)
+    return replace(this, is_ranked=is_ranked)
 
 
 def join_round(params: Params, run_id: str) -> Round:
@@ -121,17 +124,12 @@ def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[P
         raise
 
 
-@contextmanager
-def looked_into(params: Params, number: int | None) -> Iterator[Round]:
-    """A round for one stage by itself: it stays as unfinished, or as finished, as it was."""
-    before = {ref.run_id: ref for ref in registry.rounds()}
-    this = open_round(params, number)
-    try:
-        yield this
-    finally:
-        if this.run_id in before:
-            was = before[this.run_id]
-            registry.finish_round(this.run_id, was.status, {STATE: state(was)})
+def looked_into(params: Params, number: int | None) -> Round:
+    """A round for one stage by itself: one that is finished stays so."""
+    for ref in registry.rounds():
+        if ref.round == number and ref.status == "FINISHED":
+            return join_round(params, ref.run_id)
+    return open_round(params, number)
 
 
 def headline(ref: StageRef) -> str:

@@ -64,7 +64,7 @@ DEPLOYMENTS = {
 class Round:
     """A round at work. policies: the versions it samples; champion: what it is judged against;
     sft: the version that stood as chosen when it began. Recorded at its start, so that running a round
-    again means the same whatever came after it. ranked: the MLflow run whose samples people have, where they rank.
+    again means the same whatever came after it. is_ranked: people rank it, and have its samples.
     dispatch: stages that train or sample are run as
     deployments of their own, on the pool gpu, instead of in place.
     """
@@ -75,7 +75,7 @@ class Round:
     policies: tuple[str, ...] = ()
     champion: str | None = None
     sft: str | None = None
-    ranked: str | None = None
+    is_ranked: bool = False
     dispatch: bool = False
 
     @property
@@ -219,7 +219,9 @@ def _elsewhere(this: Round, stage: str, key: str, present: Callable[[StageRef], 
             "its worker runs other code, other params or another MLflow server"
         )
     if not present(done) and "data_dvc" in done.figures:
-        versioning.materialize(done.figures["data_dvc"], this.params.versioning)
+        versioning.materialize(
+            done.figures["data_dvc"], this.params.versioning, since=str(at["data_version"])
+        )
     return done
 
 

@@ -54,6 +54,12 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, away)
 
 
+def require_bucket(uri: str, *, endpoint_url: str | None = None) -> None:
+    """ValueError where the bucket of an address is not there, or not for us."""
+    with _refusal(uri):
+        _client(endpoint_url).head_bucket(Bucket=split(uri)[0])
+
+
 def list_objects(uri: str, *, endpoint_url: str | None = None) -> dict[str, int]:
     """{key: bytes} of every object under s3://bucket/prefix; {} where there is none."""
     bucket, prefix = split(uri)

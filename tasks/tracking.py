@@ -20,6 +20,7 @@ from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlparse
 from urllib.request import urlopen
 
@@ -120,6 +121,8 @@ def _client(address: str) -> MlflowClient:
     if address.startswith(("http://", "https://")):
         try:
             urlopen(f"{shown().rstrip('/')}/health", timeout=20).close()
+        except HTTPError:  # it answers; whether it lets us in is for the client to see
+            pass
         except (OSError, HTTPException) as error:
             sentence = f"no MLflow server answers at {shown()} (MLFLOW_TRACKING_URI): {error}"
             raise ValueError(sentence) from None

@@ -58,27 +58,34 @@ def snapshot(params: VersioningParams, root: Path | None = None) -> DataVersion:
             raise ValueError("there is no data/ to version: `rlhf data fetch` makes it")
         _retry(lambda: repo.add(str(Path(repo.root_dir) / "data")))
         version = _current(repo)
+        _write(_stands(Path(repo.root_dir)), version.digest.encode())
         with remote_errors(params):
             _push(repo, version)
         return version
 
 
-def materialize(text: str, params: VersioningParams, root: Path | None = None) -> DataVersion:
+def materialize(
+    text: str, params: VersioningParams, root: Path | None = None, *, since: str | None = None
+) -> DataVersion:
     """Makes data/ the version that a data.dvc text names: from DVC's cache, else from the remote.
 
     What data/ held goes into the local cache first, so that nothing is lost, and data/ is touched only once
-    every byte of the version is here. What a user put into data/raw since the version that data.dvc named
-    stays there. Users that data/ knew as forgotten, and the version does not, are taken out of it again.
-    Killed in the middle it is ended by `go_on`. Absent where neither cache nor remote holds the version,
-    ValueError where files of it are lacking or the remote refuses, ConnectionError where it does not answer.
+    every byte of the version is here. What a user put into data/raw since the version that data/ last was, or
+    since the text of a data.dvc that the version comes from, stays there. Users that data/ knew as forgotten,
+    and the version does not, are taken out of it again. Killed in the middle it is ended by `go_on`.
+
+    Absent where neither cache nor remote holds the version, ValueError where files of it are lacking or the
+    remote refuses, ConnectionError where it does not answer.
     """
     version = parse(text)
     with repository(params, root) as repo:
         file, data = Path(repo.root_dir) / "data.dvc", Path(repo.root_dir) / "data"
-        stood = _current(repo).digest if file.exists() else None
-        is_half = _under_way(Path(repo.root_dir)).exists()
-        if stood == version.digest and not is_half and _clean(repo):
+        stands, under_way = _stands(Path(repo.root_dir)), _under_way(Path(repo.root_dir))
+        half = json.loads(under_way.read_text()) if under_way.is_file() else None
+        if file.exists() and _current(repo).digest == version.digest and not half and _clean(repo):
+            _write(stands, version.digest.encode())
             return version
+        stood = stands.read_text() if stands.is_file() else None
         kept = None
         if data.is_dir():
             kept = _retry(lambda: repo.add(str(data)))[0].outs[0].hash_info.value
@@ -86,7 +93,7 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
         before = file.read_bytes() if file.exists() else None
         gone = tombstones.read(data)
         with remote_errors(params):
-            if not _holds(repo, version):
+            if not _holds(repo, version, params):
                 raise Absent(f"{params.remote} lacks version {version.digest} of data/")
         _write(file, text.encode())
         try:
@@ -98,14 +105,15 @@ def materialize(text: str, params: VersioningParams, root: Path | None = None) -
         except BaseException:
             _write(file, before)
             raise
-        own = {} if is_half else _own(repo, stood, kept, version.digest)
-        _write(_under_way(Path(repo.root_dir)), text.encode())
+        own = half["own"] if half else _own(repo, parse(since).digest if since else stood, kept, version)
+        _write(under_way, json.dumps({"text": text, "own": own}).encode())
         _retry(lambda: repo.checkout(force=True))
         for name, oid in own.items():
             (data / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_cached(repo, oid), data / name)
-        stay_forgotten(data, gone)
-        _write(_under_way(Path(repo.root_dir)), None)
+        stay_forgotten(data, gone, again=bool(own))
+        _write(stands, version.digest.encode())
+        _write(under_way, None)
         return version
 
 
@@ -113,19 +121,20 @@ def go_on(params: VersioningParams, root: Path | None = None) -> None:
     """Ends a `materialize` that was killed while data/ was changing: half of a version is no version."""
     under_way = _under_way(root or Path.cwd())
     if under_way.is_file():
-        materialize(under_way.read_text(encoding="utf-8"), params, root)
+        materialize(json.loads(under_way.read_text(encoding="utf-8"))["text"], params, root)
 
 
-def stay_forgotten(data: Path, also: Tombstones = tombstones.NOBODY) -> None:
+def stay_forgotten(data: Path, also: Tombstones = tombstones.NOBODY, *, again: bool = False) -> None:
     """Nobody comes back with an earlier version of data/, or with one that is built anew.
 
-    The state folder keeps a copy of the list for this.
+    The state folder keeps a copy of the list for this. again: look also where the list is as it was.
     """
     known = tombstones.read(data)
     every = known.union(also).union(tombstones.read(home()))
     if every != known:
         data.mkdir(exist_ok=True)
         tombstones.write(data, every)
+    if every != known or again:
         forget.again(data)
 
 
@@ -269,22 +278,28 @@ def objects_of(repo: Repo, version: DataVersion) -> list[str]:
     return [*sorted({item["md5"] for item in json.loads(listing.read_text())}), version.digest]
 
 
-def _holds(repo: Repo, version: DataVersion) -> bool:
+def _holds(repo: Repo, version: DataVersion, params: VersioningParams) -> bool:
     """Whether the listing of a version is in the cache or the remote. What the remote says but "no" rises."""
     if _cached(repo, version.digest).is_file():
         return True
-    return _size(repo.cloud.get_remote_odb(REMOTE), version.digest) is not None
+    found = _size(repo.cloud.get_remote_odb(REMOTE), version.digest) is not None
+    if not found and storage.is_s3(params.remote):  # a bucket that is not there lacks everything too
+        storage.require_bucket(params.remote, endpoint_url=params.s3_endpoint_url)
+    return found
 
 
-def _own(repo: Repo, stood: str | None, kept: str | None, coming: str) -> dict[str, str]:
+def _own(repo: Repo, stood: str | None, kept: str | None, coming: DataVersion) -> dict[str, str]:
     """{path: object} of what data/raw has since the version `stood`, and the version that comes leaves alone."""
-    before, now, then = (_listing(repo, digest) for digest in (stood, kept, coming))
+    before, now, then = (_listing(repo, digest) for digest in (stood, kept, coming.digest))
     if before is None or now is None or then is None:
         return {}
     return {
         name: oid
         for name, oid in now.items()
-        if name.startswith("raw/") and oid != before.get(name) and then.get(name) == before.get(name)
+        if name.startswith("raw/")
+        and "/." not in name
+        and oid != before.get(name)
+        and then.get(name) == before.get(name)
     }
 
 
@@ -296,8 +311,13 @@ def _listing(repo: Repo, digest: str | None) -> dict[str, str] | None:
 
 
 def _under_way(root: Path) -> Path:
-    """The text of the version that data/ is becoming."""
-    return root / ".dvc" / "tmp" / "rlhf-checkout"
+    """While data/ becomes another version: its text, and the user's own files that come back into it (own)."""
+    return root / ".dvc" / "tmp" / "rlhf-checkout.json"
+
+
+def _stands(root: Path) -> Path:
+    """The digest of the version that data/ last was. data.dvc may be ahead of it, by git."""
+    return root / ".dvc" / "tmp" / "rlhf-stands"
 
 
 def _cached(repo: Repo, oid: str) -> Path:

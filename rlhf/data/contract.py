@@ -135,7 +135,19 @@ _PROMPT = frozenset(("id", "user_id", "messages", "text", "source", "use_case", 
 _DEMONSTRATION = frozenset(("id", "messages", "text", "completion", "labeler_id", "source", "use_case"))
 _PRETRAINING = frozenset(("id", "text", "source"))
 _COMPARISON = frozenset(
-    ("id", "labeler_id", "prompt_id", "messages", "text", "round", "completions", "ranks", "ratings", "flags")
+    [
+        "id",
+        "labeler_id",
+        "prompt_id",
+        "messages",
+        "text",
+        "round",
+        "split",
+        "completions",
+        "ranks",
+        "ratings",
+        "flags",
+    ]
 )
 _KNOWN = _PROMPT | _DEMONSTRATION | _PRETRAINING | _COMPARISON
 
@@ -189,6 +201,8 @@ def check_comparison(row: Record) -> Record:
         record["prompt_id"] = identity(row.get("prompt_id"), "prompt_id")
     if "round" in row and (not _is_int(row["round"]) or row["round"] < 0):
         raise Wrong("round", "must be a whole number from 0")
+    if record.get("split", "train") not in ("train", "valid"):
+        raise Wrong("split", "must be train or valid, or left out")
     completions, ranks = row.get("completions"), row.get("ranks")
     if not isinstance(completions, list) or len(completions) < 2:
         raise Wrong("completions", "must be a list of 2 or more {text, model_version}")
@@ -196,6 +210,8 @@ def check_comparison(row: Record) -> Record:
         if not isinstance(completion, dict) or not isinstance(completion.get("text"), str):
             raise Wrong(f"completions[{at}].text", "missing or no string")
         refuse_bad_characters(completion["text"], f"completions[{at}].text")
+        if not isinstance(completion.get("ended", True), bool):
+            raise Wrong(f"completions[{at}].ended", "must be true or false, or left out")
         if completion.get("model_version") is not None:
             string(completion["model_version"], f"completions[{at}].model_version")
     if not isinstance(ranks, list) or not all(

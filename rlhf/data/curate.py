@@ -24,7 +24,6 @@ from rlhf.data.curation import Curation, Kind, Sieve
 from rlhf.data.engine import Engine
 from rlhf.data.leakage import HeldOut
 from rlhf.data.sets import Summary
-from rlhf.data.verdicts import Asked
 from rlhf.params import DataParams
 from rlhf.records import write_jsonl
 
@@ -65,7 +64,7 @@ def curate(
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    asked = Asked(tuple(params.languages), verdicts.check_tokenizer(tokenizer) if tokenizer else None)
+    asked = verdicts.asked_of(params.languages, tokenizer)
     rejects: list[contract.Reject] = []
     with ExitStack() as stack:
         for left in out_dir.glob(".work-*.part"):  # by a run that was killed
@@ -74,12 +73,14 @@ def curate(
         folder = Path(stack.enter_context(aside))
         engine = stack.enter_context(Engine(params, folder))
         works = {kind: Curation(kind, folder, params, engine, asked, cache=cache) for kind in KINDS}
-        for work in works.values():
+        begins: dict[str, int] = {}
+        for kind, work in works.items():
+            begins[kind] = len(rejects)
             stack.callback(work.close)
             _read(work, Path(raw_dir), rejects)
         write_jsonl(out_dir / "rejected.jsonl", (reject.as_dict() for reject in rejects))
-        for work in works.values():
-            stop_if_unreadable(work, rejects)
+        for kind, work in works.items():
+            stop_if_unreadable(work, rejects[begins[kind] :])
             work.drop_copies()
             work.judge()
             work.split(valid_documents)
@@ -105,7 +106,7 @@ def curate(
 
 
 def stop_if_unreadable(work: Curation, rejects: list[contract.Reject]) -> None:
-    """ValueError where more lines of a kind were rejected than data.max_rejected allows."""
+    """ValueError where more lines of a kind were rejected than data.max_rejected allows. rejects: from its first on."""
     lines, good = work.funnel.steps[0]["in"], work.funnel.steps[0]["out"]
     if lines - good > work.params.max_rejected * lines:
         raise ValueError(

@@ -57,7 +57,8 @@ def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str
                 raise ValueError(
                     f"{path.name}, field id: one of its ids is already used in {other}; nothing was added"
                 )
-        checked[target] = list(tombstones.not_forgotten(map(_external, records), gone))
+        lines = records if kind == "comparisons" else map(_external, records)
+        checked[target] = list(tombstones.not_forgotten(lines, gone))
         left_out += len(records) - len(checked[target])
     written = {target.name: write_jsonl(target, records) for target, records in checked.items() if records}
     return written | ({tombstones.REASON: left_out} if left_out else {})

@@ -18,7 +18,6 @@ from rlhf.data.curate import stop_if_unreadable
 from rlhf.data.curation import Curation
 from rlhf.data.engine import Engine
 from rlhf.data.leakage import HeldOut
-from rlhf.data.verdicts import Asked
 from rlhf.params import DataParams
 from rlhf.records import write_jsonl
 
@@ -62,7 +61,7 @@ def curate_files(
     """
     paths = _checked(files)
     out_dir = _free(Path(out_dir))
-    asked = Asked(tuple(params.languages), verdicts.check_tokenizer(tokenizer) if tokenizer else None)
+    asked = verdicts.asked_of(params.languages, tokenizer)
     benchmarks = list(evaluation_files.texts(_checked(evals)))
     rejects: list[contract.Reject] = []
     out_dir.parent.mkdir(parents=True, exist_ok=True)

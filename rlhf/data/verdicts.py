@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ class Asked(NamedTuple):
 
     languages: tuple[str, ...]
     tokenizer: str | None  # a folder with tokenizer.json
+    digest: str | None = None  # of that file: another one may take its place
 
 
 def of_lines(asked: Asked, piece: tuple[bytes, np.ndarray]) -> tuple[np.ndarray, dict[int, list[Record]]]:
@@ -37,7 +40,7 @@ def of_lines(asked: Asked, piece: tuple[bytes, np.ndarray]) -> tuple[np.ndarray,
     spans = {row: here for row in np.flatnonzero(private).tolist() if (here := personal(records[row]))}
     found = np.zeros(len(records), VERDICT)
     found["foreign"] = [language.foreign(question(record), asked.languages) or "" for record in records]
-    found["tokens"] = lengths(records, asked.tokenizer)
+    found["tokens"] = lengths(records, asked)
     found["personal"][list(spans)] = True
     found["use_case"] = [
         USE_CASES.index(use_case.classify(record["messages"])) if "user_id" in record else 0
@@ -118,36 +121,44 @@ def redacted(record: Record) -> Record:
     return changed
 
 
-def lengths(records: list[Record], tokenizer: str | None) -> list[int]:
+def lengths(records: list[Record], asked: Asked) -> list[int]:
     """Tokens of each record's messages or text; words x 1.5 where there is no tokenizer."""
     spoken = [
         [record["text"]] if "text" in record else [message["content"] for message in record["messages"]]
         for record in records
     ]
-    if tokenizer is None:
+    if asked.tokenizer is None:
         return [int(sum(len(text.split()) for text in parts) * TOKENS_A_WORD) for parts in spoken]
     flat = [text for parts in spoken for text in parts]
     counts = iter(
-        [len(found) for found in _tokenizer(tokenizer).encode_batch(flat, add_special_tokens=False)]
+        len(found)
+        for found in _tokenizer(asked.tokenizer, asked.digest).encode_batch(flat, add_special_tokens=False)
     )
     return [sum(next(counts) for _ in parts) for parts in spoken]
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(folder: str) -> Any:
+def _tokenizer(folder: str, digest: str | None) -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
 
 
-def check_tokenizer(folder: Path | str) -> str:
-    """The folder, if it holds a tokenizer that can be read; else ValueError."""
+def asked_of(languages: Iterable[str], folder: Path | str | None) -> Asked:
+    """folder: holds a tokenizer, or None. ValueError where it cannot be read."""
+    if folder is None:
+        return Asked(tuple(languages), None)
+    name = _checked(folder)
+    return Asked(tuple(languages), name, sha256((Path(name) / "tokenizer.json").read_bytes()).hexdigest())
+
+
+def _checked(folder: Path | str) -> str:
     if not (Path(folder) / "tokenizer.json").is_file():
         raise ValueError(
             f"{folder} holds no tokenizer.json: name the directory of a Hugging Face fast tokenizer"
         )
     try:
-        _tokenizer(str(folder))
+        _tokenizer(str(folder), None)
     except Exception:  # tokenizers raises plain Exception
         raise ValueError(f"{folder}/tokenizer.json is not a tokenizer that can be read") from None
     return str(folder)

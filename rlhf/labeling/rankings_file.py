@@ -23,13 +23,13 @@ def to_rank(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def asks(samples: Iterable[dict[str, Any]], lines: Iterable[dict[str, Any]]) -> bool:
-    """Whether lines that went out, filled in or not, all ask about these samples."""
-    texts = {row["id"]: _texts(row) for row in samples}
-    return all(_texts(line) == texts.get(line["id"]) for line in lines)
+    """Whether lines that went out, filled in or not and under whatever ids, all ask about these samples."""
+    texts = {_texts(row) for row in samples}
+    return all(_texts(line) in texts for line in lines)
 
 
-def _texts(row: dict[str, Any]) -> list[str]:
-    return sorted(completion["text"] for completion in row["completions"])
+def _texts(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(completion["text"] for completion in row["completions"]))
 
 
 def ranked(samples: Iterable[dict[str, Any]], rankings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

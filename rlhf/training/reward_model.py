@@ -96,8 +96,9 @@ def held_out(rankings: list[Ranked], share: float, seed: int) -> tuple[list[Rank
     by_prompt = list(_of_each_prompt(rankings).values())
     kept: list[Ranked] = []
     rest: list[Ranked] = []
-    for group in random.Random(f"held out {seed}").sample(by_prompt, len(by_prompt)):
-        (kept if len(kept) < round(share * len(rankings)) else rest).extend(group)
+    for left, group in enumerate(random.Random(f"held out {seed}").sample(by_prompt, len(by_prompt)), 1):
+        is_kept = len(kept) < round(share * len(rankings)) and left < len(by_prompt)  # one prompt stays
+        (kept if is_kept else rest).extend(group)
     return kept, rest
 
 

@@ -308,6 +308,9 @@ def test_people_rank_through_a_file(run, jobs):
     assert (result["round"], result["state"]) == (4, "waiting for rankings")
     assert ran == ["sample"]
     assert run("comparisons.labeler=file")[1] == [], "nothing was ranked yet: it waits"
+    jobs.breaks = "sft"
+    with pytest.raises(RuntimeError, match="sft broke"):
+        run("sft.lr=5e-4")
     assert run("comparisons.temperature=0.5")[1] == [], "people have the samples, so they stand"
     rows = list(read_jsonl("data/rounds/0004/to_rank.jsonl"))
     rows = [row for row in rows[:4]]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import psutil
 import pytest
@@ -94,6 +95,13 @@ def test_up_run_second_clone_down(clone):
     noted = json.loads((here / ".rlhf" / "stack.json").read_text())
     worker = None
     try:
+        for origin, is_let_in in (
+            (f"http://localhost:{prefect_port}", True),
+            ("http://elsewhere.org", False),
+        ):
+            asked = urllib.request.Request(f"{noted['prefect']}/health", headers={"Origin": origin})
+            with urllib.request.urlopen(asked) as answer:
+                assert (answer.headers["Access-Control-Allow-Origin"] == origin) == is_let_in
         assert "already up" in run(here, environment(**ports), "infra.stack", "up")
         fresh = environment()  # another shell, nothing exported
         listed = json.loads(run(here, fresh, "prefect", "deployment", "ls", "-o", "json"))

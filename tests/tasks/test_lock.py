@@ -36,7 +36,9 @@ def test_a_claim_that_was_dropped_is_taken_over_and_given_back(state, monkeypatc
 def test_a_claim_of_this_folder_whose_process_was_killed_does_not_block(state, monkeypatch):
     monkeypatch.setattr(lock, "SETTLE", 0.01)
     monkeypatch.setattr(lock, "_is_shared", lambda: True)
-    stand("a process that was killed", time.time(), home=lock._where())
+    with lock.one_round_at_a_time("a test"):
+        own = lock._where()
+    stand("a process that was killed", time.time(), home=own)
     assert lock.holder() is None
     with lock.one_round_at_a_time("a test"):
         assert "a test" in str(lock.holder())
@@ -46,10 +48,10 @@ def test_a_claim_of_this_folder_whose_process_was_killed_does_not_block(state, m
 
 def test_who_took_over_keeps_the_claim(state, monkeypatch):
     monkeypatch.setattr(lock, "SETTLE", 0.01)
-    monkeypatch.setattr(lock, "BEAT", 0.01)
+    monkeypatch.setattr(lock, "BEAT", 0.4)
     with lock._claim({"id": "me", "who": "me", "since": "now"}):
         stand("another, after we were away for long", time.time())
-        time.sleep(0.2)
+        time.sleep(0.8)
     standing = lock._read()
     assert standing and standing["id"].startswith("another")
 

@@ -109,3 +109,14 @@ def test_every_move_is_kept_with_who_and_why(policies):
     assert (move.alias, move.version, move.before) == ("champion", 1, None)
     assert (move.by, move.why) == ("anna", "better answers")
     assert move.at.endswith("Z")
+
+
+def test_a_deleted_previous_champion_stops_nothing(policies):
+    for version in (1, 2):
+        promotion.promote(version)
+    policies.delete_model_version("policy", "1")
+    promotion.reconcile()
+    assert registry.aliases("policy") == {"champion": 2}
+    with pytest.raises(ValueError, match="was deleted from MLflow"):
+        promotion.rollback()
+    assert promotion.promote(3) == ModelRef("policy", 3)

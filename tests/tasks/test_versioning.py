@@ -122,6 +122,30 @@ def test_what_a_user_added_since_stays_when_another_version_comes(clone):
     assert found["rounds/0001/samples.jsonl"] == "sampled elsewhere\n"
 
 
+def test_what_was_added_while_another_machine_worked_stays(clone):
+    """Also where it was versioned meanwhile: the version that comes is one of before."""
+    given = versioning.snapshot(FOLDER, clone)
+    write(clone, "rounds/0001/samples.jsonl", "sampled elsewhere\n")
+    made = versioning.snapshot(FOLDER, clone)
+    versioning.materialize(given.text, FOLDER, clone)
+    write(clone, "raw/new.jsonl", "mine\n")
+    versioning.snapshot(FOLDER, clone)
+    versioning.materialize(made.text, FOLDER, clone, since=given.text)
+    found = files(clone)
+    assert found["raw/new.jsonl"] == "mine\n" and found["rounds/0001/samples.jsonl"] == "sampled elsewhere\n"
+
+
+def test_a_data_dvc_that_is_ahead_of_data_brings_its_version(clone):
+    """As after a git pull."""
+    first = versioning.snapshot(FOLDER, clone)
+    write(clone, "raw/prompts.jsonl", "better\n")
+    second, better = versioning.snapshot(FOLDER, clone), files(clone)
+    versioning.materialize(first.text, FOLDER, clone)
+    (clone / "data.dvc").write_text(second.text)
+    versioning.materialize(second.text, FOLDER, clone)
+    assert files(clone) == better and versioning.is_clean(FOLDER, clone)
+
+
 def test_a_version_that_came_by_half_is_ended(clone, monkeypatch):
     from dvc.repo import Repo
 
@@ -129,9 +153,11 @@ def test_a_version_that_came_by_half_is_ended(clone, monkeypatch):
     before = files(clone)
     write(clone, "raw/new.jsonl", "new\n")
     second = versioning.snapshot(FOLDER, clone)
+    write(clone, "raw/mine.jsonl", "mine\n")
 
     def killed(repo, **_):
         (clone / "data/raw/new.jsonl").unlink()
+        (clone / "data/raw/mine.jsonl").unlink()
         write(clone, "raw/prompts.jsonl", "half")
         raise KeyboardInterrupt
 
@@ -140,7 +166,7 @@ def test_a_version_that_came_by_half_is_ended(clone, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             versioning.materialize(first.text, FOLDER, clone)
     versioning.go_on(FOLDER, clone)
-    assert files(clone) == before and versioning.is_clean(FOLDER, clone)
+    assert files(clone) == before | {"raw/mine.jsonl": "mine\n"}
     versioning.go_on(FOLDER, clone)
     versioning.materialize(second.text, FOLDER, clone)
     assert files(clone)["raw/new.jsonl"] == "new\n"
@@ -152,6 +178,9 @@ def test_a_remote_that_does_not_answer_is_not_one_that_lacks(clone, s3):
     with pytest.raises(versioning.Absent):
         versioning.materialize(version.text, S3, clone)
     away = VersioningParams(remote="s3://bucket/dvc", s3_endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="S3 refused s3://nowhere/dvc: 404") as caught:
+        versioning.materialize(version.text, VersioningParams(remote="s3://nowhere/dvc"), clone)
+    assert not isinstance(caught.value, versioning.Absent)
     with pytest.raises(ConnectionError, match="the DVC remote s3://bucket/dvc does not answer"):
         versioning.materialize(version.text, away, clone)
 

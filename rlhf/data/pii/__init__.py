@@ -17,7 +17,7 @@ from rlhf.data.pii.ips import ips
 from rlhf.data.pii.keys import keys, private_keys
 from rlhf.data.pii.passports import machine_readable, passports
 from rlhf.data.pii.phones import phones
-from rlhf.data.pii.text import Seen, Span, apart, look
+from rlhf.data.pii.text import Seen, Span, apart, look, together
 
 __all__ = ["KINDS", "Span", "find", "redact"]
 
@@ -34,11 +34,17 @@ def find(text: str) -> list[Span]:
 
 
 def redact(text: str) -> str:
-    """The text with each span replaced by its kind in capitals and brackets."""
+    """The text with each span replaced by its kind in capitals and brackets.
+
+    What another kind saw beside it, and overlapping it, goes with it.
+    """
+    every = list(_all(look(text)))
+    kinds = {span.start: span.kind for span in apart(every)}
     parts, at = [], 0
-    for span in find(text):
-        parts += [text[at : span.start], f"[{span.kind.upper()}]"]
-        at = span.end
+    for start, end in together(span for _, span in every):
+        said = "".join(f"[{kinds[place].upper()}]" for place in sorted(kinds) if start <= place < end)
+        parts += [text[at:start], said]
+        at = end
     return "".join(parts) + text[at:]
 
 

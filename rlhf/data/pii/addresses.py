@@ -91,17 +91,19 @@ _POST = (
     rf"(?:{_EIRE}|(?:(?:{_either(_STATES)}|{_either(_STATE_NAMES)})\.?,?\s{{1,2}}{_ZIP})|{_UK}|(?:(?:{_either(_CANADA)})"
     rf",?\s{{1,2}})?{_CA}|(?-i:{_either(_AUSTRALIA)}),?\s{{1,2}}\d{{4}})(?![\w-])"
 )
-_TOWN = r"(?:[^\W\d_][\w'.-]*)(?:[ -][^\W\d_][\w'.-]*){0,3}?"
+_TOWN = r"(?:[^\W\d_][\w'.-]{0,60})(?: [^\W\d_][\w'.-]{0,60}){0,3}?"
 _COUNTRY = (
     r"(?:,?\s{1,2}(?:USA|U\.S\.A\.|United States(?: of America)?|UK|United Kingdom|England|Scotland|"
     r"Wales|Canada|Australia|Ireland|Germany|France|Spain|Italy))?"
 )
 _TAIL = re.compile(rf"(?:[,\s]\s{{0,2}}{_TOWN}){{0,3}}?[,\s]\s{{0,2}}{_POST}{_COUNTRY}", re.I)
 _STATE_TAIL = re.compile(
-    rf",?\s{{1,2}}(?:in )?[A-Z][\w'.-]*(?:[ -][A-Z][\w'.-]*){{0,3}}?,\s?(?:(?:{_either(_STATES)})"
+    rf",?\s{{1,2}}(?:in )?[A-Z][\w'.-]{{0,60}}(?: [A-Z][\w'.-]{{0,60}}){{0,3}}?,\s?(?:(?:{_either(_STATES)})"
     rf"\b|(?i:{_either(_STATE_NAMES)}|{_either(_CANADA)}|{_either(_AUSTRALIA)})\b){_COUNTRY}"
 )
-_TOWN_TAIL = re.compile(r",\s{1,2}(?:[A-Z][\w'.-]*)(?:[ -][A-Z][\w'.-]*){0,2}(?=\s*(?:$|[.,;:!?)\"\n]))")
+_TOWN_TAIL = re.compile(
+    r",\s{1,2}(?:[A-Z][\w'.-]{0,60})(?: [A-Z][\w'.-]{0,60}){0,2}(?=\s*(?:$|[.,;:!?)\"\n]))"
+)
 _ANY_HEAD = re.compile(
     rf"(?<![\w.,$€£#/+:-]){_NUMBER}(?:,?[ ]|\s?[,\n]\s?)(?P<name>{_WORD}(?: {_WORD}){{0,4}}?)"
     rf"(?:[, \n]{{1,2}}{_INSIDE}\b\.? ?#? ?[\w-]{{1,6}}|,? ?#[\w-]{{1,6}})?\s?[,\n]\s{{0,2}}(?:{_TOWN}\s?[,\n]\s{{0,2}})"

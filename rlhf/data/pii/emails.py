@@ -14,7 +14,7 @@ _TOP = rf"(?:[a-z]{{2,24}}(?![a-z0-9_])|xn--[a-z0-9-]{{2,59}}|[^\W\d_a-z][\w{_MA
 _PLAIN = re.compile(rf'(?:{_LOCAL}|"[\w. +-]{{1,64}}")@(?:{_LABEL}\.){{1,8}}{_TOP}(?![(\w])', re.I)
 _RESERVED = words_of("example test invalid localhost local localdomain arpa tld internal lan")
 _CODE = words_of(  # what stands after the dot in "icon@2x.png" and "a@b.sum"
-    "png jpg jpeg gif svg webp ico bmp tgz gz tar js ts jsx tsx mjs css scss html htm json yaml yml toml xml md py rb rs "
+    "png jpg jpeg gif svg webp ico bmp tgz gz tar js ts jsx tsx mjs css scss html htm json yaml yml toml xml rb "
     "go java cpp txt csv lock log exe dll whl jar deb rpm sum mean shape inv dtype grad numpy item transpose alpha beta rc "
     "min max dot conj real imag reshape flatten"
 )

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from rlhf.data.pii.text import Seen, Span, holds, words_of
 
 _U, _L = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃĘĄŠŽČŐŰ", "a-zß-öø-ÿłśżźćńęąšžčőű"
+# A hyphen is part of a word and parts no words, and words have an end: else a long one of hyphens takes for ever.
 _CAP = (
     rf"(?!(?:Apt|Suite|Apartment|Appartement|Appartamento|Bureau|Local|Piso|Puerta|Piano|Interno|"
-    rf"Scala|Planta|Escalera|Unit)\b)[{_U}][\w'.-]*"
+    rf"Scala|Planta|Escalera|Unit)\b)[{_U}][\w'.-]{{0,60}}"
 )
 _LINK = (
     r"(?:de|del|della|delle|dei|degli|dello|dell'|di|da|do|dos|das|du|des|la|las|le|les|los|el|lo|"
@@ -21,7 +22,7 @@ _LINK = (
     r"sous|i)"
 )
 _NAME = (
-    rf"(?:(?:{_LINK} |l'|d'|dell'|L'|D'){{0,3}}(?:{_CAP}|\d{{1,2}}(?: (?:de|di) )?)(?:[ -](?:(?:{_LINK} "
+    rf"(?:(?:{_LINK} |l'|d'|dell'|L'|D'){{0,3}}(?:{_CAP}|\d{{1,2}}(?: (?:de|di) )?)(?: (?:(?:{_LINK} "
     rf"|l'|d'|dell'){{0,2}}{_CAP})){{0,4}})"
 )
 _HOUSE = (
@@ -31,7 +32,7 @@ _HOUSE = (
 )
 _POSTCODE = r"(?:(?:[A-Z]{1,2}-)?\d{4,5}(?:[ -]\d{2,3})?(?! ?(?:€|%|km|euro))(?: ?[A-Z]{2}(?![\w]))?|\d{2}-\d{3}|\d{3} \d{2})"
 _PLACE = (
-    rf"(?:'[ts][ -]?|(?:de|den|het) )?{_CAP}(?:[ -](?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|"
+    rf"(?:'[ts][ -]?|(?:de|den|het) )?{_CAP}(?: (?:(?:{_LINK} |sur |am |an der |im |ob der |l'|d'){{0,2}}{_CAP}|"
     rf"\([A-Z]{{2}}\)|\d{{2}}\b)){{0,4}}"
 )
 _FLOOR = (
@@ -57,7 +58,7 @@ _LIKELY_END = (
     r"baan|pad|boulevard|vej|vei|tie|väg|kuja|stræde|torv|straße"
 )
 _ONE_WORD = re.compile(
-    rf"(?<![\w-])(?P<name>(?:{_CAP}[ -]){{0,3}}?(?:(?:{_CAP}[ -]?|[{_U}])?(?:[{_L}.-]{{0,30}}?)"
+    rf"(?<![\w-])(?P<name>(?:{_CAP} ){{0,3}}?(?:(?:{_CAP} ?|[{_U}])?(?:[{_L}.-]{{0,30}}?)"
     rf"(?P<sure>{_SURE_END})|(?:[{_U}][\w.-]{{0,30}}?)(?:{_LIKELY_END})|"
     rf"(?:{_CAP}[ -])(?:Ring|Hof|Str\.?|Park|Berg|Tor|Markt|Pfad|Damm|Ufer)|Straße d(?:es|er)"
     rf" {_CAP}(?: {_CAP})?)),? (?P<house>{_HOUSE})(?![\w%]|[.,:]\d)"
@@ -93,7 +94,7 @@ _FRENCH = re.compile(
     r"[Aa]llées?|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare|[Pp]assage|[Ff]aubourg|[Ss]entier|[Ee]splanade|"
     r"[Pp]romenade|[Rr]uelle|[Vv]oie|[Mm]ontée|[Tt]raverse|[Rr]ésidence|[Cc]ité|[Vv]illa|[Rr]ang)"
     r")"
-    rf" (?:{_NAME}|(?P<low>(?:{_LINK} |l'|d'){{1,2}}[{_L}][\w'-]+(?:[ -][\w'-]+){{0,3}}?))"
+    rf" (?:{_NAME}|(?P<low>(?:{_LINK} |l'|d'){{1,2}}[{_L}][\w'-]{{1,60}}(?: [\w'-]{{1,60}}){{0,3}}?))"
 )
 _COLOMBIAN = re.compile(
     r"\b(?:Calle|Carrera|Cra|Cl|Diagonal|Transversal)\.? \d{1,3} ?[A-Z]? ?(?:#|No\.?) ?\d{1,3} ?[A-Z]? ?- ?\d{1,3}\b"
@@ -109,11 +110,11 @@ _NOT_ANCHORS = re.compile(
     r"Thursday|Friday|Saturday|Sunday|Room|Level)\.?$"
 )
 _ANCHORED = re.compile(
-    rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? (?P<house>{_HOUSE}){_FLOOR}\s?[,\n]\s{{0,2}}"
+    rf"(?<![\w-])(?P<name>{_CAP}(?: (?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? (?P<house>{_HOUSE}){_FLOOR}\s?[,\n]\s{{0,2}}"
     rf"(?:(?P<five>(?:[A-Z]{{1,2}}-)?\d{{5}}|\d{{3}} \d{{2}}|\d{{2}}-\d{{3}}|\d{{4}}-\d{{3}})|\d{{4}})[ ,]{{1,2}}{_PLACE}"
 )
 _DUTCH = re.compile(
-    rf"(?<![\w-])(?P<name>{_CAP}(?:[ -](?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} "
+    rf"(?<![\w-])(?P<name>{_CAP}(?: (?:{_LINK} ){{0,2}}{_CAP}){{0,3}}),? {_HOUSE}\s?[,\n]?\s{{0,2}}[1-9]\d{{3}} "
     rf"?[A-Z]{{2}}\b[ ,\n]{{0,2}}\s?{_PLACE}"
 )
 

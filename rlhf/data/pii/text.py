@@ -144,6 +144,17 @@ def apart(spans: Iterable[tuple[int, Span]]) -> list[Span]:
     return [span for _, span in kept]
 
 
+def together(spans: Iterable[Span]) -> list[tuple[int, int]]:
+    """(start, end) of what overlapping spans cover, in order."""
+    covered: list[tuple[int, int]] = []
+    for start, end in sorted((span.start, span.end) for span in spans):
+        if covered and start < covered[-1][1]:
+            covered[-1] = (covered[-1][0], max(end, covered[-1][1]))
+        else:
+            covered.append((start, end))
+    return covered
+
+
 _LABELS = (
     "isbn issn doi order invoice ticket tracking case version ver ref reference part sku model serial account acct item "
     "product article barcode ean upc gtin asin patent receipt confirmation booking reservation transaction parcel shipment "

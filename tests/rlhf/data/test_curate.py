@@ -155,6 +155,17 @@ def test_too_many_unreadable_lines_stop_the_round(raw, tmp_path):
         curate(tmp_path, tmp_path / "out", PARAMS)
 
 
+def test_the_first_unreadable_line_that_is_named_is_of_that_kind(raw, tmp_path):
+    for kind in ("prompts", "pretraining"):
+        write_jsonl(tmp_path / kind / "a.jsonl", read_jsonl(raw / kind / "a.jsonl"))
+    with (tmp_path / "prompts" / "a.jsonl").open("a") as file:
+        file.write("{\n")  # one that is let pass
+    (tmp_path / "demonstrations").mkdir()
+    (tmp_path / "demonstrations" / "b.jsonl").write_text('{"id": "a"\n' * 3)
+    with pytest.raises(ValueError, match=r"3 of 3 lines of demonstrations.*the first: b\.jsonl, line 1"):
+        curate(tmp_path, tmp_path / "out", PARAMS)
+
+
 def test_an_empty_split_names_the_step(raw, tmp_path):
     with pytest.raises(ValueError, match=r"step language: prompts_\w+ is empty"):
         curate(raw, tmp_path, PARAMS.model_copy(update={"languages": ("xx",)}))

@@ -11,6 +11,14 @@ ROWS = [
     {"id": "b", "user_id": "u", "text": "Why?"},
 ]
 
+RANKED = {
+    "id": "g",
+    "prompt_id": "p",
+    "labeler_id": "l",
+    "completions": [{"text": "x"}, {"text": "y"}],
+    "ranks": [1, 1],
+}
+
 
 def test_files_are_named_by_content_and_adding_twice_changes_nothing(tmp_path):
     write_jsonl(tmp_path / "mine.jsonl", ROWS)
@@ -49,15 +57,23 @@ def test_parquet_is_taken(tmp_path):
             },
             r"line 2, field ranks: 1 ranks for 2 completions",
         ),
+        (
+            "comparisons",
+            RANKED | {"id": "c", "split": "test"},
+            r"line 2, field split: must be train or valid, or left out",
+        ),
+        (
+            "comparisons",
+            RANKED | {"id": "c", "completions": [{"text": "x", "ended": "yes"}, {"text": "y"}]},
+            r"line 2, field completions\[0\]\.ended: must be true or false",
+        ),
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_written(tmp_path, kind, row, message):
     good = {
         "prompts": ROWS[0],
         "demonstrations": {"id": "g", "text": "Why?", "labeler_id": "l", "completion": "So."},
-        "comparisons": {
-            "id": "g", "prompt_id": "p", "labeler_id": "l", "completions": [{"text": "x"}, {"text": "y"}], "ranks": [1, 1],
-        },
+        "comparisons": RANKED,
     }[kind]  # fmt: skip
     fine, bad = tmp_path / "fine.jsonl", tmp_path / "bad.jsonl"
     fine.write_text(json.dumps(good | {"id": "other"}) + "\n")
@@ -77,3 +93,10 @@ def test_missing_files_wrong_kinds_and_used_ids_are_refused(tmp_path):
     add("prompts", [tmp_path / "one.jsonl"], tmp_path / "raw")
     with pytest.raises(ValueError, match="already used in one-"):
         add("prompts", [tmp_path / "two.jsonl"], tmp_path / "raw")
+
+
+def test_an_unknown_field_named_extra_stays_as_it_is(tmp_path):
+    write_jsonl(tmp_path / "ranked.jsonl", [RANKED | {"extra": '{"ranks": [9]}'}])
+    (name,) = add("comparisons", [tmp_path / "ranked.jsonl"], tmp_path / "raw")
+    (kept,) = read_jsonl(tmp_path / "raw" / "comparisons" / name)
+    assert kept["ranks"] == [1, 1] and kept["extra"] == '{"ranks": [9]}'

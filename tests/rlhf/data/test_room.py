@@ -221,6 +221,12 @@ def test_length_is_in_tokens_where_there_is_a_tokenizer(prompts, tmp_path):
         return sum(len(m["content"]) for m in row["messages"]) if "messages" in row else len(row["text"])
 
     assert gone and min(size(rows[i]) for i in gone) > 90 >= max(size(rows[i]) for i in left)
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
+    letters.save(str(tmp_path / "tokenizer.json"))  # another at the same place
+    for out in ("out", "anew"):
+        curate_files([prompts], tmp_path / out, params, tokenizer=tmp_path)
+    found = [(tmp_path / out / "train.jsonl").read_bytes() for out in ("out", "anew")]
+    assert found[0] == found[1] and len(found[0].splitlines()) > len(lines(tmp_path / "out", "valid.jsonl"))
     with pytest.raises(ValueError, match=r"holds no tokenizer\.json"):
         curate_files([prompts], tmp_path / "out", params, tokenizer=tmp_path / "out")
 
