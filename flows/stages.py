@@ -142,8 +142,8 @@ def opened(at: At) -> Iterator[Work]:
     params = params_of(at.params)
     keep_apart(params)
     if at.run_id is None:
-        with lock.one_round_at_a_time("a stage by itself"):
-            yield Work(rounds.looked_into(params, at.round))
+        with lock.one_round_at_a_time("a stage by itself"), rounds.looked_into(params, at.round) as this:
+            yield Work(this)
         return
     if at.data_version:
         versioning.materialize(at.data_version, params.versioning)

@@ -150,15 +150,17 @@ def _here() -> Path:
 
 
 def _where() -> str | None:
-    """This state folder's own name, and no other's; None before its first round."""
+    """This state folder and no other, nor a copy of it; None before its first round."""
     file = tracking.home() / "name"
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    if not file.is_file():
+        return None
+    return f"{file.read_text(encoding='utf-8')} at {socket.gethostname()}:{tracking.home()}"
 
 
-def _named() -> str:
-    name = _where() or uuid.uuid4().hex
-    (tracking.home() / "name").write_text(name, encoding="utf-8")
-    return name
+def _named() -> str | None:
+    if _where() is None:
+        (tracking.home() / "name").write_text(uuid.uuid4().hex, encoding="utf-8")
+    return _where()
 
 
 def _notes() -> Path:

@@ -57,8 +57,7 @@ def rollback(*, by: str = "rlhf rollback", why: str = "") -> ModelRef:
     if back.version not in registry.versions(POLICY):
         raise ValueError(f"the previous champion {back} was deleted from MLflow")
     registry.set_alias(POLICY, "champion", back.version, by=by, why=why or ROLLBACK)
-    before = reign[-3] if len(reign) > 2 else None
-    registry.set_alias(POLICY, "previous-champion", before, by=by, why=ROLLBACK)
+    reconcile()
     return back
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlhf.params import Params
-from tasks import promotion, registry, stage, tracking, versioning
+from tasks import keys, promotion, registry, stage, tracking, versioning
 from tasks.registry import RoundRef, StageRef
 from tasks.stage import Round
 
@@ -124,12 +124,25 @@ def at_work(params: Params, number: int | None, *, dispatch: bool) -> Iterator[P
         raise
 
 
-def looked_into(params: Params, number: int | None) -> Round:
-    """A round for one stage by itself: one that is finished stays so."""
-    for ref in registry.rounds():
-        if ref.round == number and ref.status == "FINISHED":
-            return join_round(params, ref.run_id)
-    return open_round(params, number)
+@contextmanager
+def looked_into(params: Params, number: int | None) -> Iterator[Round]:
+    """A round for one stage by itself, which leaves it as finished, or as stopped, as it was.
+
+    ValueError where it is finished and had other params: with these it would be another.
+    """
+    known = {ref.round: ref for ref in registry.rounds()}
+    was = known.get(_number(known, number))
+    own = keys.digest(params.model_dump(mode="json"))
+    if was and was.status == "FINISHED" and was.tags.get("rlhf.params") != own:
+        raise ValueError(
+            f"round {was.round} is finished, and had other params: `rlhf run --round {was.round}` runs it with these"
+        )
+    this = open_round(params, number)
+    try:
+        yield this
+    finally:
+        if was and was.run_id == this.run_id:
+            registry.finish_round(this.run_id, was.status, {STATE: state(was)})
 
 
 def headline(ref: StageRef) -> str:

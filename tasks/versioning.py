@@ -85,7 +85,7 @@ def materialize(
         if file.exists() and _current(repo).digest == version.digest and not half and _clean(repo):
             _write(stands, version.digest.encode())
             return version
-        stood = stands.read_text() if stands.is_file() else None
+        stood = _stood(repo, stands, version.digest)
         kept = None
         if data.is_dir():
             kept = _retry(lambda: repo.add(str(data)))[0].outs[0].hash_info.value
@@ -105,6 +105,8 @@ def materialize(
         except BaseException:
             _write(file, before)
             raise
+        if (known := gone.union(tombstones.read(home()))) != tombstones.NOBODY:
+            tombstones.write(home(), known)  # data/'s own list may be gone when a killed one goes on
         own = half["own"] if half else _own(repo, parse(since).digest if since else stood, kept, version)
         _write(under_way, json.dumps({"text": text, "own": own}).encode())
         _retry(lambda: repo.checkout(force=True))
@@ -288,11 +290,22 @@ def _holds(repo: Repo, version: DataVersion, params: VersioningParams) -> bool:
     return found
 
 
+def _stood(repo: Repo, stands: Path, coming: str) -> str | None:
+    """The digest of the version that data/ last was, whoever brought it; None where that cannot be told."""
+    now = _current(repo).digest if (Path(repo.root_dir) / "data.dvc").exists() else None
+    if now and _clean(repo):
+        return now
+    if stands.is_file():
+        return stands.read_text()
+    return None if now == coming else now
+
+
 def _own(repo: Repo, stood: str | None, kept: str | None, coming: DataVersion) -> dict[str, str]:
-    """{path: object} of what data/raw has since the version `stood`, and the version that comes leaves alone."""
-    before, now, then = (_listing(repo, digest) for digest in (stood, kept, coming.digest))
-    if before is None or now is None or then is None:
-        return {}
+    """{path: object} of what data/raw has since the version `stood`, and the version that comes leaves alone.
+
+    Where `stood` is not known: what the version that comes has no file of.
+    """
+    before, now, then = (_listing(repo, digest) or {} for digest in (stood, kept, coming.digest))
     return {
         name: oid
         for name, oid in now.items()

@@ -210,6 +210,8 @@ def check_comparison(row: Record) -> Record:
         if not isinstance(completion, dict) or not isinstance(completion.get("text"), str):
             raise Wrong(f"completions[{at}].text", "missing or no string")
         refuse_bad_characters(completion["text"], f"completions[{at}].text")
+        if completion.get("ended", True) is None:
+            del completion["ended"]
         if not isinstance(completion.get("ended", True), bool):
             raise Wrong(f"completions[{at}].ended", "must be true or false, or left out")
         if completion.get("model_version") is not None:

@@ -430,8 +430,11 @@ def test_stages_run_as_deployments_of_their_own(run, jobs, patch):
     for role, name in (("rl_start", "rl_start"), ("reward_model", "reward_model")):
         assert weights(jobs.inputs["ppo"][role]) == weights(registry.local_dir(made[name].run_id))
     stages.evaluate.fn(stages.At(round=result["round"], params={"seed": 7}))
-    assert registry.rounds()[-1].status == "FINISHED", (
-        "a stage by itself leaves a round as finished as it was"
+    with pytest.raises(ValueError, match=r"is finished, and had other params: `rlhf run --round"):
+        stages.evaluate.fn(stages.At(round=result["round"], params={"seed": 8}))
+    newest = registry.rounds()[-1]
+    assert (newest.status, newest.run_id) == ("FINISHED", result["run_id"]), (
+        "it is left as finished as it was"
     )
     with pytest.raises(ValueError, match="MLflow holds no round with the run nobody"):
         stages.train_policy.fn(stages.At(run_id="nobody"))

@@ -119,4 +119,9 @@ def test_a_deleted_previous_champion_stops_nothing(policies):
     assert registry.aliases("policy") == {"champion": 2}
     with pytest.raises(ValueError, match="was deleted from MLflow"):
         promotion.rollback()
-    assert promotion.promote(3) == ModelRef("policy", 3)
+    promotion.promote(3)
+    promotion.promote(4)
+    assert promotion.rollback() == ModelRef("policy", 3)
+    assert registry.aliases("policy") == {"champion": 3, "previous-champion": 2}
+    assert promotion.rollback() == ModelRef("policy", 2)
+    assert registry.aliases("policy") == {"champion": 2}

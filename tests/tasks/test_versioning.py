@@ -135,6 +135,19 @@ def test_what_was_added_while_another_machine_worked_stays(clone):
     assert found["raw/new.jsonl"] == "mine\n" and found["rounds/0001/samples.jsonl"] == "sampled elsewhere\n"
 
 
+def test_what_came_by_dvc_alone_is_nobodys_own(clone):
+    """`dvc pull` and `dvc checkout` leave no note."""
+    first = versioning.snapshot(FOLDER, clone)
+    before = files(clone)
+    write(clone, "raw/new.jsonl", "new\n")
+    second = versioning.snapshot(FOLDER, clone)
+    versioning.materialize(first.text, FOLDER, clone)
+    (clone / "data.dvc").write_text(second.text)
+    subprocess.run([sys.executable, "-m", "dvc", "checkout", "-q", "--force"], cwd=clone, check=True)
+    versioning.materialize(first.text, FOLDER, clone)
+    assert files(clone) == before
+
+
 def test_a_data_dvc_that_is_ahead_of_data_brings_its_version(clone):
     """As after a git pull."""
     first = versioning.snapshot(FOLDER, clone)

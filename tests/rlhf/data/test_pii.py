@@ -67,6 +67,7 @@ PERSONAL = {
         "10 Downing Street", "42 oak avenue apt 5, springfield, il 62704", "i live at 42 oak street", "Am Markt 5, 18055 Rostock",
         "12 rue de la Paix, 75002 Paris", "C/ Mayor, 12, 3º B, 28013 Madrid", "Via Roma 12, 00184 Roma", "100 Lake View Road",
         "Keizersgracht 123, 1015 CJ Amsterdam", "Unit 4/15 George St, Sydney NSW 2000", "123 King St W, Toronto, ON M5H 1J9",
+        "Via 4-Novembre 12, 20121 Milano", "12 rue du 8-Mai-1945", "12 rue du 11-Novembre, 69003 Lyon",
         "8140 Quick Port\nEast Karen, OH 12345", "350 5th Ave, Apt 12B, New York, NY 10118",
     ),
     "national_id": (
