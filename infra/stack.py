@@ -107,10 +107,7 @@ def worker(pool: str) -> None:
 
 
 def _settings() -> dict[str, str]:
-    port = _port("RLHF_PREFECT_PORT", 4200)
     return {
-        # a page of anybody's, open in a browser on this machine, reaches loopback too: no API for it
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
         **stack_file.QUIET,
         "PREFECT_HOME": str(home() / "prefect"),
         "PREFECT_PLUGINS_ENABLED": "false",  # infra/prefect_cli.py has nothing to add to these settings
@@ -142,7 +139,14 @@ def _worker(pool: str) -> list[str]:
 
 def _start(stack: dict[str, Any], name: str, command: list[str]) -> None:
     kind = "worker" if name.startswith("worker") else "server"
-    env = {**os.environ, **_settings(), MARK: f"{stack['id']}-{kind}"}
+    own = stack["prefect"].removesuffix("/api")
+    env = {
+        **os.environ,
+        **_settings(),
+        MARK: f"{stack['id']}-{kind}",
+        # a page of anybody's, open in a browser on this machine, reaches loopback too: no API for it
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{own},{own.replace(HOST, 'localhost')}",
+    }
     if kind == "worker":
         env |= {"PREFECT_API_URL": stack["prefect"], "MLFLOW_TRACKING_URI": stack["mlflow"]}
     else:
