@@ -152,11 +152,11 @@ def export(
     folder = registry.local_path(ref)
     if to:
         import shutil
+        from tempfile import TemporaryDirectory
 
-        aside = to.with_name(f"{to.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(folder, aside)
-        aside.rename(to)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as aside:
+            shutil.copytree(folder, Path(aside) / "whole").rename(to)
         folder = to
     print(folder if path else f"{ref}: {folder}")
 

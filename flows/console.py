@@ -56,9 +56,7 @@ def show_round(result: dict[str, Any], params: Params) -> None:
 def _finished(number: int, params: Params) -> list[str]:
     return [
         f"report  {page_path(number)}",
-        f"models  {shown()}"
-        if shown().startswith("http")
-        else f"models  mlflow ui --backend-store-uri {shown()}",
+        "models  " + ("" if shown().startswith("http") else "mlflow ui --backend-store-uri ") + shown(),
         "next    rlhf chat (talk to the policy), rlhf status, rlhf run (the next round)",
     ]
 

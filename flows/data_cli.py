@@ -17,11 +17,11 @@ KINDS = ("prompts", "demonstrations", "comparisons", "pretraining")
 @app.command("fetch")
 def data_fetch() -> None:
     """Build the embedded default's raw data in data/raw."""
+    chosen = chosen_params(None)
     from rlhf.data import sources
-    from rlhf.params import VersioningParams
     from tasks import versioning
 
-    versioning.go_on(VersioningParams())
+    versioning.go_on(chosen.versioning)
     versioning.stay_forgotten(Path("data"))
     for kind, rows in sources.fetch(Path("data/raw")).items():
         print(f"data/raw/{kind}/embedded.jsonl: {rows} records")

@@ -95,7 +95,7 @@ class Progress:
             versioning.commit(f"Data of round {this.number}")
         status = {"finished": "FINISHED", "no fresh prompts": "KILLED"}.get(state, "RUNNING")
         tags = {STATE: state}
-        held = next(ref.tags for ref in registry.rounds() if ref.run_id == this.run_id)
+        held = next((ref.tags for ref in registry.rounds() if ref.run_id == this.run_id), {})
         if TABLE not in held or not all(row["cached"] for row in self.rows):  # a look keeps the times
             tags[TABLE] = json.dumps(self.rows)
         registry.finish_round(this.run_id, status, tags)

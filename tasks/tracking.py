@@ -121,11 +121,11 @@ def _client(address: str) -> MlflowClient:
     if address.startswith(("http://", "https://")):
         try:
             urlopen(f"{shown().rstrip('/')}/health", timeout=20).close()
-        except HTTPError:  # it answers; whether it lets us in is for the client to see
-            pass
         except (OSError, HTTPException) as error:
-            sentence = f"no MLflow server answers at {shown()} (MLFLOW_TRACKING_URI): {error}"
-            raise ValueError(sentence) from None
+            answers = isinstance(error, HTTPError) and error.code < 500  # the client sees if it lets us in
+            if not answers:
+                sentence = f"no MLflow server answers at {shown()} (MLFLOW_TRACKING_URI): {error}"
+                raise ValueError(sentence) from None
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

@@ -134,21 +134,9 @@ def _checked(check: Callable[[Record], Record], value: bytes | Record | Wrong) -
 _PROMPT = frozenset(("id", "user_id", "messages", "text", "source", "use_case", "created_at"))
 _DEMONSTRATION = frozenset(("id", "messages", "text", "completion", "labeler_id", "source", "use_case"))
 _PRETRAINING = frozenset(("id", "text", "source"))
-_COMPARISON = frozenset(
-    [
-        "id",
-        "labeler_id",
-        "prompt_id",
-        "messages",
-        "text",
-        "round",
-        "split",
-        "completions",
-        "ranks",
-        "ratings",
-        "flags",
-    ]
-)
+_COMPARISON = frozenset((
+    "id", "labeler_id", "prompt_id", "messages", "text", "round", "split", "completions", "ranks", "ratings", "flags",
+))  # fmt: skip
 _KNOWN = _PROMPT | _DEMONSTRATION | _PRETRAINING | _COMPARISON
 
 

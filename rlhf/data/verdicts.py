@@ -139,6 +139,7 @@ def lengths(records: list[Record], asked: Asked) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _tokenizer(folder: str, digest: str | None) -> Any:
+    """digest: of the file, so that another at its place is read anew."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))

@@ -93,20 +93,16 @@ def held_out(rankings: list[Ranked], share: float, seed: int) -> tuple[list[Rank
     """(about this share of the rankings, the rest), by chance; all rankings of a prompt are on one side."""
     if not share:
         return [], rankings
-    by_prompt = list(_of_each_prompt(rankings).values())
+    by_prompt: dict[tuple[int, ...], list[Ranked]] = {}
+    for ranked in rankings:
+        by_prompt.setdefault(tuple(ranked.prompt), []).append(ranked)
+    groups = random.Random(f"held out {seed}").sample(list(by_prompt.values()), len(by_prompt))
     kept: list[Ranked] = []
     rest: list[Ranked] = []
-    for left, group in enumerate(random.Random(f"held out {seed}").sample(by_prompt, len(by_prompt)), 1):
-        is_kept = len(kept) < round(share * len(rankings)) and left < len(by_prompt)  # one prompt stays
+    for number, group in enumerate(groups, 1):
+        is_kept = len(kept) < round(share * len(rankings)) and number < len(groups)  # one prompt stays
         (kept if is_kept else rest).extend(group)
     return kept, rest
-
-
-def _of_each_prompt(rankings: list[Ranked]) -> dict[tuple[int, ...], list[Ranked]]:
-    groups: dict[tuple[int, ...], list[Ranked]] = {}
-    for ranked in rankings:
-        groups.setdefault(tuple(ranked.prompt), []).append(ranked)
-    return groups
 
 
 def own_start(job: Job) -> Path:
