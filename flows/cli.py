@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import data_cli
+from flows.hints import hint
 from flows.options import Files, Settings, chosen_params
 
 if TYPE_CHECKING:
@@ -46,17 +47,17 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; `rlhf run` continues the round", file=sys.stderr)
+        print(hint("interrupted; `rlhf run` continues the round"), file=sys.stderr)
         sys.exit(130)
     except ValueError as error:
         if debug:
             raise
-        print(f"rlhf: {error}", file=sys.stderr)
+        print(f"rlhf: {hint(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if debug or not _speaks(error):
             raise
-        print(f"rlhf: {error}\n(--debug shows where this rose)", file=sys.stderr)
+        print(f"rlhf: {hint(str(error))}\n(--debug shows where this rose)", file=sys.stderr)
         sys.exit(1)
 
 

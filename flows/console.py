@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from flows.hints import hint
+from flows.terminal import console
 from rlhf.params import Params
 from tasks import lock, promotion, registry, report, rounds, versioning
 from tasks.profile import data_folder
 from tasks.tracking import home, shown
-
-
-def console() -> Console:
-    """The terminal; 110 columns where output goes to a file."""
-    return Console() if sys.stdout.isatty() else Console(width=110, no_color=True)
 
 
 def show_round(result: dict[str, Any], params: Params) -> None:
@@ -48,9 +43,9 @@ def show_round(result: dict[str, Any], params: Params) -> None:
     if gate:
         failed = [reason.removeprefix("fails: ") for reason in gate["reasons"] if reason.startswith("fails")]
         said = "passed: `rlhf promote` makes the policy the champion" if gate["passed"] else "; ".join(failed)
-        out.print(f"gate    {said}", highlight=False, soft_wrap=True)
+        out.print(hint(f"gate    {said}"), highlight=False, soft_wrap=True)
     for line in NEXT[state](number, params):
-        out.print(line, highlight=False, soft_wrap=True)
+        out.print(hint(line), highlight=False, soft_wrap=True)
 
 
 def _finished(number: int, params: Params) -> list[str]:
@@ -95,7 +90,7 @@ def show_status(params: Params) -> None:
         policy = rows.get("ppo", {}).get("model", "")
         state = rounds.state(ref)
         if state == "running" and holder is None:
-            state = "stopped: `rlhf run` continues it"
+            state = hint("stopped: `rlhf run` continues it")
         table.add_row(str(ref.round), state, took, policy, str(page) if page.is_file() else "")
     out.print(table)
     models = Table(title="models", title_justify="left")
@@ -124,12 +119,12 @@ def show_data(params: Params) -> None:
         table.add_row(str(folder), str(len(sizes)), f"{sum(sizes) / 1e6:.1f}")
     out.print(table)
     if not Path("data").is_dir():
-        out.print("there is no data/ yet: `rlhf data fetch` builds the embedded default")
+        out.print(hint("there is no data/ yet: `rlhf data fetch` builds the embedded default"))
     elif versioning.is_clean(params.versioning):
         out.print(f"kept as {versioning.current().digest} (data.dvc)", highlight=False)
     else:
         out.print(
-            "data/ has changes that no version keeps: the next round keeps them, or `rlhf data snapshot`"
+            hint("data/ has changes that no version keeps: the next round keeps them, or `rlhf data snapshot`")
         )
 
 

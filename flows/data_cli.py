@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,12 +86,11 @@ def data_audit(
     count: Annotated[int, typer.Option(min=100, help="cases a check")] = 4000,
 ) -> None:
     """Plant faults of every kind and show which of them the data room finds; exit 1 where a bar is missed."""
-    from rich.console import Console
-
     from flows import audit_table
+    from flows.terminal import console
     from rlhf.data import audit
 
-    if not audit_table.show(audit.run(seed, count), Console() if sys.stdout.isatty() else Console(width=130)):
+    if not audit_table.show(audit.run(seed, count), console(width=130)):
         raise typer.Exit(1)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from flows.terminal import console
 from rlhf.data.room import Curated
 
 SHOWN = 4  # reasons of a step
@@ -15,7 +14,7 @@ SHOWN = 4  # reasons of a step
 
 def show_curation(done: Curated, out_dir: Path) -> None:
     """Steps with rows in and out and their reasons, the splits, and how much was known already."""
-    out = Console() if sys.stdout.isatty() else Console(width=110, no_color=True)
+    out = console()
     table = Table(title=f"{done.rows:,} valid prompts curated", title_justify="left")
     for name, right in (("step", False), ("rows in", True), ("rows out", True), ("why", False)):
         table.add_column(name, justify="right" if right else "left")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,13 +36,30 @@ def prepare() -> None:
     os.environ[OWNER] = _name(psutil.Process())
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     end_strays(os.environ["PREFECT_HOME"])
+    end_with_this_process()
+
+
+def end_with_this_process() -> None:
+    """What this process starts from now on ends with it, however it ends: SIGTERM and SIGKILL run no exit handlers.
+
+    Nobody closes the pipe to the guard: it closes as this process goes.
+    """
+    waits, _ = os.pipe()
+    subprocess.Popen(
+        [sys.executable, "-m", "tasks.guard", OWNER, os.environ[OWNER]],
+        stdin=waits,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(waits)
 
 
 def end_strays(prefect_home: str) -> int:
     """Ends Prefect's temporary servers of this state folder whose round was killed; returns their number.
 
-    Prefect starts one beside a flow where no server is configured, and stops it as the process ends: a
-    process that is killed leaves it behind.
+    Prefect starts one beside a flow where no server is configured, and stops it as the process ends. The guard ends
+    that of a killed process; this is for the case that the guard was killed too.
     """
     ended = 0
     for process in psutil.process_iter(["cmdline", "ppid"]):

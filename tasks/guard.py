@@ -5,12 +5,16 @@ Standard input is a pipe whose other end the owner holds: the kernel closes it h
 their own, so the processes of a job are told by a mark in their environment, not by a process group.
 LOCK is held until the last of them is gone: a job that is started again waits for the orphans of the one
 before. Exits with COMMAND's status; 75 if LOCK stays taken.
+
+`python -m tasks.guard NAME VALUE`: runs nothing, and when its owner dies ends every process with NAME=VALUE in its
+environment: what the owner started by other means.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -70,5 +74,17 @@ def main(lock_file: Path, mark: str, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
+def end_with_owner(name: str, value: str) -> None:
+    """Wait for the owner's end, then `end_all`. The owner is the parent: a process that it forked may hold the pipe open."""
+    owner = psutil.Process(os.getppid())
+    while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+        if select.select([0], [], [], 2.0)[0]:
+            break
+    end_all(name, value)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    if len(sys.argv) == 3:
+        end_with_owner(sys.argv[1], sys.argv[2])
+    else:
+        raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import psutil
+import pytest
 
 from flows import local_prefect
 
@@ -44,3 +46,20 @@ def test_strays_of_this_state_folder_are_ended_and_no_others(tmp_path):
         for pid in pids.values():
             if psutil.pid_exists(pid):
                 psutil.Process(pid).kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_command_started_ends_with_it_however_it_ends(tmp_path, number):
+    command = (
+        "import subprocess, sys, time\n"
+        "from flows import local_prefect\n"
+        "local_prefect.prepare()\n"
+        "sleeper = [sys.executable, '-c', 'import time; time.sleep(120)']\n"
+        "print(subprocess.Popen(sleeper, start_new_session=True).pid, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    environment = {**os.environ, "RLHF_HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
+    with subprocess.Popen([sys.executable, "-c", command], env=environment, stdout=subprocess.PIPE) as owner:
+        started = psutil.Process(int(owner.stdout.readline()))
+        owner.send_signal(number)
+    started.wait(timeout=30)
