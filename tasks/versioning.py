@@ -6,6 +6,7 @@ params.versioning names. Prefect owns the order of work, DVC only the bytes: no 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -74,7 +75,7 @@ def materialize(
     since the text of a data.dvc that the version comes from, stays there. Users that data/ knew as forgotten,
     and the version does not, are taken out of it again. Killed in the middle it is ended by `go_on`.
 
-    Absent where neither cache nor remote holds the version, ValueError where files of it are lacking or the
+    Absent where neither cache nor remote holds the version, ValueError where files of it are lacking or damaged or the
     remote refuses, ConnectionError where it does not answer.
     """
     version = parse(text)
@@ -98,7 +99,7 @@ def materialize(
         _write(file, text.encode())
         try:
             with remote_errors(params):
-                _retry(lambda: repo.fetch())
+                _fetch(repo, version)
             lacking = [oid for oid in objects_of(repo, version) if not _cached(repo, oid).is_file()]
             if lacking:
                 raise ValueError(f"{params.remote} lacks {len(lacking)} files of version {version.digest}")
@@ -263,6 +264,32 @@ def _push(repo: Repo, version: DataVersion) -> None:
             if again:
                 raise RuntimeError(f"the DVC remote took the push and yet lacks object {oid}")
             remote.add(str(source), LocalFileSystem(), oid, check_exists=False)
+
+
+def _fetch(repo: Repo, version: DataVersion) -> None:
+    """The version's objects into the cache, each with the bytes that its id is the hash of.
+
+    DVC takes an object of its cache as it is: a changed one would be checked out as if it were whole.
+    """
+    for listed in ([version.digest], None):  # the listing first, since it names the others
+        for oid in listed or objects_of(repo, version):
+            if _is_damaged(_cached(repo, oid), oid):
+                logging.getLogger(__name__).warning("object %s of the DVC cache is damaged: fetched again", oid)
+                _cached(repo, oid).unlink()
+        _retry(lambda: repo.fetch())
+    damaged = [oid for oid in objects_of(repo, version) if _is_damaged(_cached(repo, oid), oid)]
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} files of version {version.digest} are damaged in the remote (object {damaged[0]})"
+        )
+
+
+def _is_damaged(file: Path, oid: str) -> bool:
+    """False where there is no file."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest() != oid.removesuffix(".dir")
 
 
 def _size(remote: Any, oid: str) -> int | None:

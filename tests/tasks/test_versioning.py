@@ -88,6 +88,45 @@ def test_blobs_that_the_remote_lost_are_sent_again(clone, params, s3):
     assert len(files(clone)) == 2
 
 
+def flip(file):
+    """One bit of a file, as a failing disk would."""
+    file.chmod(0o644)
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    file.chmod(0o444)
+
+
+def blobs(folder):
+    """A version's files in a DVC store, without the listing."""
+    return [file for file in folder.rglob("files/md5/*/*") if file.suffix != ".dir"]
+
+
+@pytest.mark.parametrize("params", [FOLDER, S3], ids=["folder", "s3"])
+@pytest.mark.parametrize("listing", [False, True])
+def test_a_damaged_object_of_the_cache_is_fetched_again(clone, params, s3, listing):
+    first, before = versioning.snapshot(params, clone), files(clone)
+    write(clone, "raw/prompts.jsonl", "changed\n")
+    versioning.snapshot(params, clone)
+    cache = clone / ".dvc" / "cache"
+    named = [cache / "files" / "md5" / first.digest[:2] / first.digest[2:]]
+    for file in named if listing else blobs(cache):
+        flip(file)
+    versioning.materialize(first.text, params, clone)
+    assert files(clone) == before
+
+
+def test_damaged_everywhere_is_refused_and_costs_no_data(clone):
+    first = versioning.snapshot(FOLDER, clone)
+    write(clone, "raw/prompts.jsonl", "changed\n")
+    versioning.snapshot(FOLDER, clone)
+    after = files(clone)
+    for store in (clone / ".dvc" / "cache", clone / ".rlhf" / "dvc-remote"):
+        for file in blobs(store):
+            flip(file)
+    with pytest.raises(ValueError, match="damaged|lacks"):
+        versioning.materialize(first.text, FOLDER, clone)
+    assert files(clone) == after
+
+
 def test_what_the_remote_lacks_costs_no_data(clone):
     gone = versioning.snapshot(FOLDER, clone)
     shutil.rmtree(clone / ".rlhf/dvc-remote/files")
