@@ -124,7 +124,9 @@ def show_data(params: Params) -> None:
         out.print(f"kept as {versioning.current().digest} (data.dvc)", highlight=False)
     else:
         out.print(
-            hint("data/ has changes that no version keeps: the next round keeps them, or `rlhf data snapshot`")
+            hint(
+                "data/ has changes that no version keeps: the next round keeps them, or `rlhf data snapshot`"
+            )
         )
 
 

@@ -8,12 +8,15 @@ infra/params/instructgpt-1.3b.yaml. "Paper" below is arXiv:2203.02155.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+INSTALLED = Path(__file__).parents[1]  # the folder that holds the packages
 
 Share = Field(ge=0.0, le=1.0)
 
@@ -291,7 +294,9 @@ class ComputeParams(Section):
         ge=1,
         description="of a training stage; null: one a GPU, without a GPU one a core and at most two",
     )
-    deepspeed_config: str = Field("infra/deepspeed/zero2.json")
+    deepspeed_config: str = Field(
+        "infra/deepspeed/zero2.json", description="DeepSpeed's settings, from this folder or as installed"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
         None, ge=1, description="CPU threads a process; null: cores divided by processes"
@@ -306,6 +311,16 @@ class ComputeParams(Section):
         description="PPO and the reward model write a checkpoint when so long has passed since the last; 0: after every step",
     )
     checkpoints_kept: int = Field(2, ge=1, description="newest checkpoints of a stage that stay")
+
+    def deepspeed_settings(self) -> dict[str, Any]:
+        """What deepspeed_config holds: of this folder, else of the installed package. ValueError where it is no JSON file."""
+        for file in (Path(self.deepspeed_config), INSTALLED / self.deepspeed_config):
+            if file.is_file():
+                try:
+                    return dict(json.loads(file.read_text(encoding="utf-8")))
+                except ValueError as error:
+                    raise ValueError(f"compute.deepspeed_config: {file} is no JSON object: {error}") from None
+        raise ValueError(f"compute.deepspeed_config: the file {self.deepspeed_config} does not exist")
 
     def uses_gpu(self) -> bool:
         """True where training runs on a GPU of this machine."""

@@ -274,7 +274,9 @@ def _fetch(repo: Repo, version: DataVersion) -> None:
     for listed in ([version.digest], None):  # the listing first, since it names the others
         for oid in listed or objects_of(repo, version):
             if _is_damaged(_cached(repo, oid), oid):
-                logging.getLogger(__name__).warning("object %s of the DVC cache is damaged: fetched again", oid)
+                logging.getLogger(__name__).warning(
+                    "object %s of the DVC cache is damaged: fetched again", oid
+                )
                 _cached(repo, oid).unlink()
         _retry(lambda: repo.fetch())
     damaged = [oid for oid in objects_of(repo, version) if _is_damaged(_cached(repo, oid), oid)]

@@ -175,7 +175,7 @@ def engine_name(compute: ComputeParams) -> str:
     """Whose states a checkpoint holds: ours are those of a module and an optimizer, ZeRO's are parts of them."""
     if compute.launcher != "deepspeed":
         return "our own engine"
-    settings = json.loads(Path(compute.deepspeed_config).read_text(encoding="utf-8"))
+    settings = compute.deepspeed_settings()
     return f"DeepSpeed ZeRO {settings.get('zero_optimization', {}).get('stage', 0)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +52,7 @@ class Engine:
         if compute.launcher == "deepspeed":
             import deepspeed
 
-            settings = json.loads(Path(compute.deepspeed_config).read_text(encoding="utf-8"))
+            settings = compute.deepspeed_settings()
             settings |= {
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": 1,

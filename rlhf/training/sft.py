@@ -118,7 +118,7 @@ def train_supervised(
         save_strategy="no",
         logging_steps=10,
         report_to=[],
-        deepspeed=compute.deepspeed_config if compute.launcher == "deepspeed" else None,
+        deepspeed=compute.deepspeed_settings() if compute.launcher == "deepspeed" else None,
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )

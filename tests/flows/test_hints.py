@@ -14,7 +14,10 @@ GIVEN = ["run", "--params", "my team.yaml", "--set=ppo.lr=1e-5", "--round", "2"]
     ("said", "expected"),
     [
         ("`rlhf run` continues it", "`rlhf run --params 'my team.yaml' --set ppo.lr=1e-5` continues it"),
-        ("`rlhf run --round 1` again", "`rlhf run --params 'my team.yaml' --set ppo.lr=1e-5 --round 1` again"),
+        (
+            "`rlhf run --round 1` again",
+            "`rlhf run --params 'my team.yaml' --set ppo.lr=1e-5 --round 1` again",
+        ),
         (
             "  rlhf data add comparisons FILE && rlhf run",
             "  rlhf data add --params 'my team.yaml' comparisons FILE"

@@ -1,8 +1,11 @@
 """The lock file holds what pyproject.toml asks for, and the Makefile names no place on the network."""
 
 import os
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 
 import pytest
 from packaging.requirements import Requirement
@@ -23,6 +26,30 @@ def test_every_requirement_is_locked_within_its_range(project, root):
     for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)], prereleases=True)
+
+
+def test_a_wheel_holds_every_file_that_the_program_reads(root, tmp_path):
+    packages = ("flows", "tasks", "rlhf", "infra")
+    for name in (
+        *packages,
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ):  # pip leaves a build folder where it builds
+        source = root / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, ".", "-w", str(tmp_path / "wheel")], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        path.relative_to(root).as_posix()
+        for name in packages
+        for path in (root / name).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
+    }
+    assert wanted <= held, sorted(wanted - held)
 
 
 def test_the_licence_is_the_one_that_is_declared(project, root):

@@ -122,7 +122,7 @@ def test_damaged_everywhere_is_refused_and_costs_no_data(clone):
     for store in (clone / ".dvc" / "cache", clone / ".rlhf" / "dvc-remote"):
         for file in blobs(store):
             flip(file)
-    with pytest.raises(ValueError, match="damaged|lacks"):
+    with pytest.raises(ValueError, match=r"damaged|lacks"):
         versioning.materialize(first.text, FOLDER, clone)
     assert files(clone) == after
 
