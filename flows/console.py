@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from flows import schedule
 from flows.hints import hint
 from flows.terminal import console
 from rlhf.params import Params
@@ -102,6 +103,8 @@ def show_status(params: Params) -> None:
         models.add_row(name, f"1 to {versions[-1]}" if versions else "none yet", held)
     out.print(models)
     out.print(f"running now: {holder or 'nothing'}", highlight=False)
+    for sentence in schedule.sentences():
+        out.print(sentence, highlight=False, soft_wrap=True)
     out.print(f"state {home()}   MLflow {shown()}", highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import deployment
 
+from flows.schedule import make_up_for_missed
 from flows.stages import params_of
 from tasks import lock, rounds
 from tasks.base import ensure_base
@@ -30,6 +31,8 @@ def rlhf_iteration(params: dict[str, Any] | None = None, round: int | None = Non
     """
     chosen = params_of(params)
     keep_apart(chosen)
+    if deployment.id:
+        make_up_for_missed()
     started_by = "the deployment" if deployment.id else "rlhf run"
     with (
         lock.one_round_at_a_time(started_by),

@@ -6,7 +6,7 @@ the unfinished round, or the next, under the same lock as a round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,10 @@ def opened(at: At) -> Iterator[Work]:
 
 def params_of(settings: dict[str, Any] | None) -> Params:
     """params.yaml (where there is one), overlaid by what a deployment or a person passed."""
+    if not isinstance(settings, Mapping | None):
+        raise ValueError(
+            f"params is {settings!r}: expected a mapping of sections, as in params.yaml ({{ppo: {{kl_coef: 0.05}}}})"
+        )
     here = load(Path("params.yaml") if Path("params.yaml").is_file() else None)
     values = here.model_dump(mode="json")
     merge(values, settings or {})
