@@ -27,7 +27,8 @@ class Engine:
 
     dtype: of weights and arithmetic. In bfloat16 the optimizer updates float32 copies (masters), and the module
     holds their rounding: steps smaller than bfloat16's spacing are not lost. Gradients of several passes add up in
-    float32 too (under DeepSpeed as its data_types.grad_accum_dtype says).
+    float32 too, and so do those of several processes (under DeepSpeed unless its data_types.grad_accum_dtype and
+    communication_data_type say otherwise).
     """
 
     def __init__(
@@ -58,6 +59,9 @@ class Engine:
                 "gradient_accumulation_steps": 1,
                 "gradient_clipping": max_grad_norm,
                 "bf16": {"enabled": dtype == "bfloat16"},
+                # DeepSpeed's default for both is the weights' dtype: in bfloat16 small gradients vanish beside large ones
+                "data_types": {"grad_accum_dtype": "fp32"} | settings.get("data_types", {}),
+                "communication_data_type": settings.get("communication_data_type", "fp32"),
             }
             settings = {
                 key: value

@@ -12,12 +12,13 @@ TOY = """
 import json, pathlib, sys
 import torch.distributed as dist
 from rlhf.distributed import without_compiling
-from test_deepspeed import train
+from test_deepspeed import add_up, train
 without_compiling()
 job = json.loads(pathlib.Path(sys.argv[-1]).read_text())
-losses = {stage: train(f"{job['inputs']['configs']}/zero{stage}.json", "deepspeed") for stage in (1, 2, 3)}
+work = {"losses": train, "sum": add_up}[job["inputs"]["work"]]
+found = {stage: work(f"{job['inputs']['configs']}/zero{stage}.json", "deepspeed") for stage in (1, 2, 3)}
 if dist.get_rank() == 0:
-    (pathlib.Path(job["out"]) / "result.json").write_text(json.dumps(losses))
+    (pathlib.Path(job["out"]) / "result.json").write_text(json.dumps(found))
 """
 
 
@@ -47,7 +48,25 @@ def train(config, launcher):
     return losses
 
 
-def test_every_stage_takes_the_steps_of_one_process(tmp_path, monkeypatch, root):
+def add_up(config, launcher):
+    """The norm of a gradient of many passes and both processes: 256, and then 63 times 1, as each process's loss."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    engine = Engine(
+        module,
+        torch.optim.AdamW(module.parameters(), lr=1e-2, fused=True),
+        ComputeParams(launcher=launcher, deepspeed_config=config, device="cpu"),
+        max_grad_norm=1e9,
+        dtype="bfloat16",
+    )
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    for number in range(64):
+        gradient = (256.0 if number == 0 else 1.0) + (0.0 if number else 2.0 * rank)
+        row = torch.full((1, 1), gradient, dtype=torch.bfloat16)
+        engine.backward(engine(row).sum(), more_to_come=number < 63)
+    return engine.step()
+
+
+def on_two_processes(work, tmp_path, monkeypatch, root):
     (tmp_path / "toyjob.py").write_text(TOY)
     places = [str(tmp_path), str(root / "tests" / "infra"), str(root)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
@@ -55,12 +74,20 @@ def test_every_stage_takes_the_steps_of_one_process(tmp_path, monkeypatch, root)
     job = {
         "stage": "ppo",
         "out": str(tmp_path / "out"),
-        "inputs": {"configs": str(root / "infra/deepspeed")},
+        "inputs": {"work": work, "configs": str(root / "infra/deepspeed")},
         "params": {},
     }
-    compute = ComputeParams(launcher="deepspeed", num_processes=2, device="cpu", threads=1)
-    result = launch.run_job(job, compute)
+    return launch.run_job(job, ComputeParams(launcher="deepspeed", num_processes=2, device="cpu", threads=1))
+
+
+def test_every_stage_takes_the_steps_of_one_process(tmp_path, monkeypatch, root):
+    result = on_two_processes("losses", tmp_path, monkeypatch, root)
     alone = train("", "inline")
     assert alone[-1] < alone[0]
     for stage in ("1", "2", "3"):
         assert torch.allclose(torch.tensor(result[stage]), torch.tensor(alone), atol=1e-5)
+
+
+def test_bfloat16_gradients_of_passes_and_processes_add_up_in_float32(tmp_path, monkeypatch, root):
+    """The mean of 256 and 258, and 63 times 1: 320, of which bfloat16, whose spacing is 2 above 256, would lose the ones."""
+    assert on_two_processes("sum", tmp_path, monkeypatch, root) == {"1": 320.0, "2": 320.0, "3": 320.0}
