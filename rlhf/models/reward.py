@@ -21,6 +21,7 @@ from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
 from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
 from rlhf.models.plain import require_plain
+from rlhf.models.positions import cut_to, positions_of
 from rlhf.models.rows import by_length, pad, tokens_at_once
 
 
@@ -99,7 +100,8 @@ def score_rows(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
 ) -> list[float]:
-    """Reward of each response, bias included, in rows of similar length."""
+    """Reward of each response, bias included, in rows of similar length, cut to the model's positions."""
+    prompts, responses = cut_to(positions_of(rm.model), prompts, responses)
     found = [0.0] * len(prompts)
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     for group in by_length(lengths, tokens_at_once(rm.model.device), least=shortest(rm.model)):
