@@ -45,6 +45,11 @@ class Job:
         return Path(self.inputs[name])
 
     @property
+    def round(self) -> int:
+        """The number of the round that it is a part of; 1 where its inputs name none."""
+        return int(self.inputs.get("round", 1))
+
+    @property
     def is_main(self) -> bool:
         """True in the process that writes (rank 0)."""
         return int(os.environ.get("RANK", "0")) == 0

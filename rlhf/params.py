@@ -139,6 +139,9 @@ class SFTParams(Section):
     choice_prompts: int = Field(
         200, ge=1, description="held-out prompts on which the reward model chooses the epoch"
     )
+    choice_answers: int = Field(
+        2, ge=1, description="answers of each epoch to each of these prompts, which the choice is the mean of"
+    )
 
 
 class ComparisonsParams(Section):
@@ -238,7 +241,7 @@ class PPOParams(Section):
     )
     reward_scale: Literal["none", "sd"] = Field(
         "sd",
-        description="sd: rewards divided by the standard deviation of the RM on the completions of the policy that PPO starts from",
+        description="sd: rewards divided by the standard deviation of the RM on the RL start's answers (of ppo.start=champion too)",
     )
     missing_eos_penalty: float = Field(
         0.0,

@@ -70,6 +70,7 @@ READS: dict[str, tuple[str, ...]] = {
     "choose_sft": (
         "seed",
         "sft.choice_prompts",
+        "sft.choice_answers",
         "comparisons.temperature",
         "comparisons.max_new_tokens",
         "base.context",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rlhf.records import read_jsonl
 from tasks import registry, stage
 from tasks.data import curated_files
@@ -19,11 +21,12 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
 
     from_champion = isinstance(start, ModelRef)  # KL is measured to the RL start all the same
 
-    def inputs() -> dict[str, str]:
+    def inputs() -> dict[str, Any]:
         return {
             "rl_start": str(registry.folder(start)),
             "reward_model": str(registry.folder(reward_model)),
             "curated": str(this.curated.absolute()),
+            "round": this.number,
             **({"reference": str(registry.folder(rl_start))} if from_champion else {}),
         }
 
@@ -36,7 +39,8 @@ def train_policy(this: Round, data: StageRef, rl_start: StageRef, reward_model: 
     return stage.run(
         this,
         "ppo",
-        files=curated_files(data, "prompts_ppo.parquet", "pretraining_train.parquet"),
+        files=curated_files(data, "prompts_ppo.parquet", "pretraining_train.parquet")
+        | {"round": str(this.number)},
         parents={"start": start, "reference": rl_start, "reward_model": reward_model},
         inputs=inputs,
         publish=publish,

@@ -35,6 +35,7 @@ def train_reward_model(
             models = {"base": this.params.reward_model.base, "policy": str(registry.folder(base))}
         return models | {
             "curated": str(this.curated.absolute()),
+            "round": this.number,
             "comparisons": [str(path.absolute()) for path in ranked] + _write(this, brought),
         }
 
@@ -46,7 +47,7 @@ def train_reward_model(
             "reward-model", done.out / "model", tags={"rlhf.comparisons": rounds}, figures=done.figures
         )
 
-    files = curated_files(data, "demonstrations_train.parquet")
+    files = curated_files(data, "demonstrations_train.parquet") | {"round": str(this.number)}
     files |= {f"comparisons/{path.parent.name}": keys.file_digest(path) for path in ranked}
     if "start" not in start:
         files |= directory_digest("reward_model.base", this.params.reward_model.base)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlhf.params import Params
+from rlhf.training import epoch_choice
 from tasks import keys, promotion, registry, stage, tracking, versioning
 from tasks.registry import RoundRef, StageRef
 from tasks.stage import Round
@@ -166,7 +167,7 @@ def headline(ref: StageRef) -> str:
         case "reward_model":
             return f"accuracy {figures['accuracy']:.3f}" if "accuracy" in figures else ""
         case "choose_sft":
-            return f"epoch {figures['chosen']}"
+            return epoch_choice.sentence(figures)
         case "ppo":
             return f"KL {figures['kl']:.2f} nats a response"
         case "evaluate":

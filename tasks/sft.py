@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tasks import registry, stage
 from tasks.data import curated_files
@@ -54,11 +55,12 @@ def ensure_rl_start(this: Round, data: StageRef, base: StageRef) -> StageRef:
 def choose_sft(this: Round, data: StageRef, sft: StageRef, reward_model: StageRef) -> StageRef:
     """The epoch that the reward model scores best gets the alias `chosen`, and a version if it has none."""
 
-    def inputs() -> dict[str, str]:
+    def inputs() -> dict[str, Any]:
         return {
             "curated": str(this.curated.absolute()),
             "sft": str(epochs_folder(sft)),
             "reward_model": str(registry.folder(reward_model)),
+            "round": this.number,
         }
 
     def publish(done: Outcome) -> None:
@@ -72,7 +74,7 @@ def choose_sft(this: Round, data: StageRef, sft: StageRef, reward_model: StageRe
     chosen = stage.run(
         this,
         "choose_sft",
-        files=curated_files(data, "prompts_valid.parquet"),
+        files=curated_files(data, "prompts_valid.parquet") | {"round": str(this.number)},
         parents={"sft": sft, "reward_model": reward_model},
         inputs=inputs,
         publish=publish,

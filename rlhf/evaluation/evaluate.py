@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rlhf import distributed
+from rlhf import distributed, seeds
 from rlhf.chat import with_room
 from rlhf.data import load
 from rlhf.data.pii import redact
@@ -63,7 +63,7 @@ def run(job: Job) -> dict[str, float]:
     random.Random(params.seed).shuffle(chosen)
     setting = Setting(
         prompts=chosen[: params.evaluation.prompts],
-        texts=load.pretraining_texts(curated, "valid"),
+        texts=seeds.shuffled(load.pretraining_texts(curated, "valid"), params.seed, "alignment tax"),
         context=params.base.context,
         temperature=params.ppo.temperature,
         seed=params.seed,

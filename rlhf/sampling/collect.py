@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from rlhf import distributed
+from rlhf import distributed, seeds
 from rlhf.chat import with_room
 from rlhf.data.load import prompts
 from rlhf.jobs import Job
@@ -21,8 +21,9 @@ def run(job: Job) -> dict[str, Any]:
     inputs: curated; writers: [{version, path, share}], shares adding to 1; used: samples of earlier rounds; round.
     Returns {"prompts": 0} where no fresh prompt is left.
     """
-    params, round_number = job.params.comparisons, int(job.inputs["round"])
+    params, round_number = job.params.comparisons, job.round
     device = distributed.start(job.params.compute)
+    seed = seeds.of_round(job.params.seed, round_number)
     tokenizers = [directories.load_tokenizer(writer["path"]) for writer in job.inputs["writers"]]
     used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
     chosen = [
@@ -32,7 +33,7 @@ def run(job: Job) -> dict[str, Any]:
             answerable(prompts(job.path("curated"), name), tokenizers, job),
             used,
             count,
-            job.params.seed + round_number,
+            seed + 1,
         )
     ]
     if not any(split == "train" for split, _ in chosen):
@@ -40,7 +41,7 @@ def run(job: Job) -> dict[str, Any]:
             write_jsonl(job.out / "samples.jsonl", [])
         return {"prompts": 0, "completions": 0}
     writers = job.inputs["writers"]
-    slots = writers_of(len(chosen), params.k, [float(writer["share"]) for writer in writers], job.params.seed)
+    slots = writers_of(len(chosen), params.k, [float(writer["share"]) for writer in writers], seed)
     completions: list[list[dict[str, Any]]] = [[] for _ in chosen]
     for number, writer in enumerate(writers):
         rows = [row for row, slot in enumerate(slots) for w in slot if w == number]
@@ -54,7 +55,7 @@ def run(job: Job) -> dict[str, Any]:
             [chosen[row][1]["messages"] for row in rows],
             max_new_tokens=params.max_new_tokens,
             temperature=params.temperature,
-            seed=job.params.seed * 1009 + 31 * round_number + number,
+            seed=seed * 1009 + 31 + number,
             on_progress=bar.update,
         )
         bar.close()

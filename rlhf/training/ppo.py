@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rlhf import distributed
+from rlhf import distributed, seeds
 from rlhf.chat import encode_completion, encode_prompt, special_tokens, with_room
 from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> dict[str, Any]:
     """Stage `ppo`: out/model is the policy, out/model/ema the average of its weights, out/rollouts.jsonl episodes."""
     params = job.params.ppo
-    torch.manual_seed(job.params.seed)
+    torch.manual_seed(seeds.of_round(job.params.seed, job.round))
     trainer, queue = prepare(job)
     checkpoints, iterations, figures = Checkpoints.of(job), max(1, params.episodes // params.batch), {}
     done, warned = 0, False
@@ -107,7 +107,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         params,
         compute,
         pretraining=pack(tokenizer, texts, params.ptx_tokens) if texts is not None else None,
-        seed=job.params.seed,
+        seed=seeds.of_round(job.params.seed, job.round),
         held_out_score=held_out_score(job, device),
     )
     return trainer, prompt_queue(job, tokenizer, params)
@@ -169,7 +169,7 @@ def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]
         raise ValueError("there is no prompt for PPO: data.ppo_share left none")
     records = with_room(records, tokenizer, job.params.base.context, params.max_new_tokens)
     ids = [encode_prompt(tokenizer, record["messages"]) for record in records]
-    order = random.Random(job.params.seed)
+    order = random.Random(seeds.of_round(job.params.seed, job.round))
     queue: list[list[int]] = []
     while len(queue) < params.episodes:
         queue += order.sample(ids, len(ids))
@@ -177,11 +177,12 @@ def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]
 
 
 def reward_scale(trainer: PPOTrainer, prompt_ids: list[list[int]]) -> float:
-    """What the reward is divided by: 1, or the reward's standard deviation on the start's own completions."""
+    """What the reward is divided by: 1, or the reward's standard deviation on the RL start's own completions, whichever
+    policy PPO starts from, so that ppo.kl_coef weighs the same against the reward from the champion as from the RL start."""
     params = trainer.params
     if params.reward_scale == "none":
         return 1.0
-    trainer.sampler.take_weights(trainer.policy)
+    trainer.sampler.take_weights(trainer.reference)
     completions = trainer.sampler.sample(prompt_ids, seed=trainer.seed)
     scores = torch.tensor(trainer.score(prompt_ids, [c.ids for c in completions]))
     return max(1e-3, float(scores.std()))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rlhf import distributed
+from rlhf import distributed, seeds
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
@@ -70,17 +70,21 @@ def run(job: Job) -> dict[str, Any]:
         job = replace(job, inputs=job.inputs | {"base": own_start(job)})
     tokenizer = directories.load_tokenizer(job.path("base"))
     train, valid = load_comparisons(job, tokenizer, params.max_tokens)
-    kept, rest = held_out(train, params.held_out_share, job.params.seed)
+    seed = seeds.of_round(job.params.seed, job.round)
+    kept, rest = held_out(train, params.held_out_share, seed)
     if not rest:
         raise ValueError(
-            "there is no comparison to train the reward model on: the training split has none, or each is a tie throughout, "
-            f"holds an empty completion, or has more than reward_model.max_tokens = {params.max_tokens} tokens"
+            "there is no comparison to train the reward model on: the training split has none, or each is a tie throughout, or its "
+            f"completions are empty or have more than reward_model.max_tokens = {params.max_tokens} tokens with their prompt"
         )
-    figures = fit(job, rest, valid, device, "reward model")
+    figures = fit(job, rest, valid, device, "reward model", seed)
     if kept:
         watching = replace(job, out=job.out / "held-out")
         watching.out.mkdir(exist_ok=True)
-        accuracy = fit(watching, kept, valid, device, "held-out reward model").get("accuracy")
+        own = seeds.mixed(
+            seed, "held-out reward model"
+        )  # a head and an order of its own: other errors than the first's
+        accuracy = fit(watching, kept, valid, device, "held-out reward model", own).get("accuracy")
         figures |= {"held_out_comparisons": len(kept)} | ({"held_out_accuracy": accuracy} if accuracy else {})
         if job.is_main:
             shutil.rmtree(job.out / "model" / "held_out", ignore_errors=True)
@@ -127,19 +131,22 @@ def own_start(job: Job) -> Path:
 
 
 def fit(
-    job: Job, train: list[Ranked], valid: list[Ranked], device: torch.device, label: str
+    job: Job, train: list[Ranked], valid: list[Ranked], device: torch.device, label: str, seed: int
 ) -> dict[str, Any]:
-    """Train one model on these rankings, from checkpoint to checkpoint, into out/model. Returns its figures."""
+    """Train one model on these rankings, from checkpoint to checkpoint, into out/model. Returns its figures.
+
+    seed: of its head and of the order of the rankings.
+    """
     params, compute = job.params.reward_model, job.params.compute
-    torch.manual_seed(job.params.seed)
-    rm = reward.from_policy(job.path("base"), seed=job.params.seed)
+    torch.manual_seed(seed)
+    rm = reward.from_policy(job.path("base"), seed=seed)
     scorer = Scorer(adapt(rm.model, params.lora_rank).to(device))
     scorer.eval()  # no dropout in the reward model
     optimizer = torch.optim.AdamW(
         trainable(scorer), lr=params.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
     engine = Engine(scorer, optimizer, compute, max_grad_norm=1.0, dtype=params.dtype)
-    draw = random.Random(job.params.seed)
+    draw = random.Random(seed)
     batches = [batch for _ in range(params.epochs) for batch in length_grouped(train, params.batch, draw)]
     checkpoints = Checkpoints.of(job)
     done = 0
@@ -233,33 +240,38 @@ def group_loss(engine: Engine, group: list[Ranked], pad_id: int) -> tuple[Tensor
 
 
 def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:
-    """(training, held-out) rankings of every file, without those that are ties throughout, too long, or that rank an
-    empty answer that did not end: it has no token to score. The log says how many each."""
+    """(training, held-out) rankings of every file.
+
+    A completion that is empty and did not end, which has no token to score, or that is too long with its prompt is left
+    out of its ranking, and a ranking that then tells no two completions apart is left out. The log says how many of each.
+    """
     splits: dict[str, list[Ranked]] = {"train": [], "valid": []}
     left_out: Counter[str] = Counter()
     for file in job.inputs["comparisons"]:
         with open(file, encoding="utf-8") as lines:
             for line in lines:
                 record = json.loads(line)
-                ranked = Ranked(
-                    encode_prompt(tokenizer, record["messages"]),
-                    [
-                        encode_completion(tokenizer, c["text"], ended=c.get("ended", True))
-                        for c in record["completions"]
-                    ],
-                    record["ranks"],
-                )
-                if not all(ranked.responses):
-                    left_out["hold an empty completion"] += 1
-                elif length(ranked) > max_tokens:
-                    left_out[f"have more than reward_model.max_tokens = {max_tokens} tokens"] += 1
-                elif not has_untied_pair(torch.tensor(ranked.ranks)):
-                    left_out["are ties throughout"] += 1
-                else:
+                ranked = Ranked(encode_prompt(tokenizer, record["messages"]), [], [])
+                for completion, rank in zip(record["completions"], record["ranks"], strict=True):
+                    ids = encode_completion(
+                        tokenizer, completion["text"], ended=completion.get("ended", True)
+                    )
+                    if not ids:
+                        left_out["completions are empty and did not end"] += 1
+                    elif len(ranked.prompt) + len(ids) > max_tokens:
+                        left_out[
+                            f"completions have more than reward_model.max_tokens = {max_tokens} tokens with their prompt"
+                        ] += 1
+                    else:
+                        ranked.responses.append(ids)
+                        ranked.ranks.append(rank)
+                if ranked.ranks and has_untied_pair(torch.tensor(ranked.ranks)):
                     splits[record.get("split", "train")].append(ranked)
+                else:
+                    left_out["rankings tell no two completions apart"] += 1
     for reason, count in left_out.items():
         if job.is_main:
-            log.warning("%d rankings %s and are left out", count, reason)
+            log.warning("%d %s, and are left out", count, reason)
     return splits["train"], splits["valid"]
 
 
@@ -297,7 +309,9 @@ def set_bias(rm: RewardModel, job: Job) -> float:
     params = job.params.reward_model
     rows = (
         (encode_prompt(rm.tokenizer, d["messages"]), encode_completion(rm.tokenizer, d["completion"]))
-        for d in demonstrations(job.path("curated"), "train")
+        for d in seeds.shuffled(
+            demonstrations(job.path("curated"), "train"), job.params.seed, "reward's zero"
+        )
     )
     short = (row for row in rows if sum(map(len, row)) <= params.max_tokens)
     chosen = list(islice(short, params.bias_demonstrations))

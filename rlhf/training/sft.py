@@ -20,7 +20,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer
 
-from rlhf import distributed
+from rlhf import distributed, seeds
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
@@ -37,8 +37,8 @@ def run(job: Job) -> dict[str, Any]:
     params = job.params.sft
     tokenizer = directories.load_tokenizer(job.path("base"))
     rows = training_rows(job, tokenizer)
-    held_out = demonstrations(job.path("curated"), "valid")[: params.valid_demonstrations]
-    valid = within(params.max_tokens, [encode(tokenizer, d) for d in held_out])
+    held_out = seeds.shuffled(demonstrations(job.path("curated"), "valid"), job.params.seed, "held-out loss")
+    valid = within(params.max_tokens, [encode(tokenizer, d) for d in held_out[: params.valid_demonstrations]])
     losses = train_supervised(
         job,
         rows,

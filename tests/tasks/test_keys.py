@@ -28,6 +28,7 @@ def test_every_stage_has_parameters_and_code():
         ("sft.demonstrations=10", {"sft", "rl_start"}),
         ("sft.valid_demonstrations=10", {"sft"}),
         ("sft.choice_prompts=10", {"choose_sft"}),
+        ("sft.choice_answers=3", {"choose_sft"}),
         ("data.user_cap=3", {"curate"}),
         ("data.workers=3", set()),
         ("data.engine=dask", set()),

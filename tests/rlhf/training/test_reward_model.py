@@ -80,9 +80,12 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_prompts(world, monkeypatch, at
 def test_rankings_that_cannot_teach_are_counted_by_reason(world, tmp_path, caplog):
     rows = list(read_jsonl(world.comparisons))[1:5]
     empty = [*rows[1]["completions"][:3], {"text": "", "ended": False}]
+    long = [*rows[1]["completions"][:3], {"text": "red " * 90, "ended": True}]
     kinds = [
         rows[0] | {"ranks": [1, 2, 3, 3]},
-        rows[1] | {"completions": empty},
+        rows[1] | {"completions": empty, "ranks": [2, 1, 3, 3]},
+        rows[1] | {"completions": [*empty[:3], {"text": ""}], "ranks": [2, 1, 3, 3]},
+        rows[1] | {"completions": long, "ranks": [2, 1, 3, 1]},
         rows[2] | {"messages": [{"role": "user", "content": "red " * 90}]},
         rows[3] | {"ranks": [1, 1, 1, 1]},
     ]
@@ -90,11 +93,14 @@ def test_rankings_that_cannot_teach_are_counted_by_reason(world, tmp_path, caplo
     inputs = world.for_reward_model | {"comparisons": [tmp_path / "kinds.jsonl"]}
     words = directories.load_tokenizer(world.base)
     train, valid = reward_model.load_comparisons(world.job("reward_model", tmp_path, inputs), words, 64)
-    assert len(train) + len(valid) == 1
+    assert [ranked.ranks for ranked in train + valid] == [[1, 2, 3, 3], [2, 1, 3], [2, 1, 3, 3], [2, 1, 3]]
+    assert (train + valid)[2].responses[3] == [words.eos_token_id], (
+        "an empty answer that ended is scored by its end"
+    )
     assert [record.getMessage() for record in caplog.records] == [
-        "1 rankings hold an empty completion and are left out",
-        "1 rankings have more than reward_model.max_tokens = 64 tokens and are left out",
-        "1 rankings are ties throughout and are left out",
+        "1 completions are empty and did not end, and are left out",
+        "5 completions have more than reward_model.max_tokens = 64 tokens with their prompt, and are left out",
+        "2 rankings tell no two completions apart, and are left out",
     ]
 
 
