@@ -1,26 +1,20 @@
 """The key of a stage: a digest of everything its products depend on.
 
 key = sha256(stage, the params it reads, digests of its input files, runs of its parents, its code).
-A stage whose key is in the registry is not run again, on whatever machine it ran. The code digest
-covers the stage's module and every rlhf module it imports, however far down; parameters count by
-value where a stage reads them, so rlhf.params is left out of it.
+A stage whose key is in the registry is not run again, on whatever machine it ran. What code means is in tasks/code.py.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import rlhf
 from rlhf.params import DataParams, Params, PPOParams
+from tasks import code
 
-ROOT = Path(rlhf.__file__).parent.parent
-BY_VALUE = {"rlhf.params", "rlhf.jobs"}
 HOW_CURATION_RUNS = {"engine", "workers", "scheduler", "partition_rows"}  # and not what comes of it
 
 READS: dict[str, tuple[str, ...]] = {
@@ -134,52 +128,7 @@ def manifest(directory: Path) -> dict[str, list[Any]]:
 
 
 def code_digest(stage: str) -> str:
-    """Digest of the code behind a stage: the functions' module and the rlhf modules it imports."""
+    """Digest of what the code behind a stage means (tasks/code.py)."""
     from rlhf.jobs import STAGES
 
-    return _code_digest(STAGES[stage].partition(":")[0])
-
-
-@cache
-def _code_digest(module: str) -> str:
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _file(name)
-        if name in seen or name in BY_VALUE or path is None:
-            continue
-        source = path.read_text(encoding="utf-8")
-        seen[name] = _meaning(source)
-        waiting += _imports(ast.parse(source), name, path)
-    return digest(seen)
-
-
-def _meaning(source: str) -> str:
-    """The lines without blank ones and comments on a line of their own."""
-    lines = (line.rstrip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
-
-
-def _file(module: str) -> Path | None:
-    if module.split(".")[0] != "rlhf":
-        return None
-    path = ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _imports(tree: ast.Module, module: str, path: Path) -> list[str]:
-    """Every module name an import may mean, wherever in the file it stands."""
-    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            origin = ".".join([*base, *([node.module] if node.module else [])])
-            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-    return names
+    return code.code_digest(STAGES[stage].partition(":")[0])

@@ -71,27 +71,3 @@ def test_stages_read_no_parameter_beyond_their_key(root):
                 section,
                 name,
             )
-
-
-def test_the_code_digest_follows_imports(tmp_path, monkeypatch):
-    package = tmp_path / "rlhf"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "params.py").write_text("")
-    (package / "one.py").write_text(
-        "from rlhf.params import Params\n\ndef run():\n    from rlhf import two\n"
-    )
-    (package / "two.py").write_text("x = 1\n")
-    monkeypatch.setattr(keys, "ROOT", tmp_path)
-
-    def digest():
-        keys._code_digest.cache_clear()
-        return keys._code_digest("rlhf.one")
-
-    first = digest()
-    (package / "two.py").write_text("# why\n\nx = 1\n")
-    (package / "params.py").write_text("y = 1\n")
-    assert digest() == first, "comments do not count, and parameters count by value"
-    (package / "two.py").write_text("x = 2\n")
-    assert digest() != first
-    keys._code_digest.cache_clear()
