@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.options import Files, Settings, chosen_params
+from flows.reading_options import Anonymous, FormatName, Mapped, OneUserEach, UserField, reading_options
 
 app = typer.Typer(help="Raw data, curation and data versions.", no_args_is_help=True)
 KINDS = ("prompts", "demonstrations", "comparisons", "pretraining")
@@ -29,33 +32,70 @@ def data_fetch() -> None:
 @app.command("add")
 def data_add(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    files: Annotated[list[str], typer.Argument(help="JSON Lines or Parquet, local or s3://bucket/key")],
+    files: Annotated[
+        list[str], typer.Argument(help="files or folders, local or s3://bucket/key; see `rlhf data formats`")
+    ],
+    format: FormatName = None,
+    user_field: UserField = None,
+    map: Mapped = None,
+    one_user_each: OneUserEach = False,
+    anonymous: Anonymous = False,
     params: Files = None,
 ) -> None:
     """Add files of your own to data/raw; bad lines are refused with file, line and reason."""
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r} of data (allowed: {', '.join(KINDS)})")
+    options = reading_options(format, user_field, map, one_user_each, anonymous)
     chosen = chosen_params(params)
-    import tempfile
-
     from rlhf.data import intake
-    from tasks import storage, versioning
+    from tasks import versioning
 
     versioning.go_on(chosen.versioning)
+    told: list[str] = []
+    with local_files(files) as local:
+        added = intake.add(kind, local, Path("data/raw"), options, told)
+    for line in [*told, *_added(added)]:
+        print(line)
+
+
+@app.command("formats")
+def data_formats() -> None:
+    """The formats that `add` and `curate` recognise, each with a record for an example."""
+    import json
+
+    from rlhf.data.reading.recognition import FORMATS
+
+    for format in FORMATS:
+        print(f"{format.name} ({', '.join(format.kinds)}): {format.about}")
+        print(f"  {json.dumps(format.example, ensure_ascii=False)}")
+
+
+@contextmanager
+def local_files(names: list[str]) -> Iterator[list[Path]]:
+    """Files and folders of this machine for names, some of which may be in S3 (brought for as long as it takes)."""
+    import tempfile
+
+    from tasks import storage
+
     with tempfile.TemporaryDirectory() as folder:
         local: list[Path] = []
-        for number, name in enumerate(files):
-            if storage.is_s3(name):
-                local += storage.download(name, Path(folder) / str(number))
-            else:
+        for number, name in enumerate(names):
+            if not storage.is_s3(name):
                 local.append(Path(name))
-        for line in _added(intake.add(kind, local, Path("data/raw"))):
-            print(line)
+                continue
+            target = Path(folder) / str(number)
+            brought = storage.download(name, target)
+            is_object = len(brought) == 1 and name.endswith(f"/{brought[0].name}")
+            local.append(brought[0] if is_object else target)
+        yield local
 
 
 @app.command("curate")
 def data_curate(
-    files: Annotated[list[Path], typer.Argument(help="prompts: JSON Lines (plain or gzip) or Parquet")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="prompts: files or folders, local or s3://bucket/key; see `rlhf data formats`"),
+    ],
     out: Annotated[Path, typer.Option(help="a new directory, or one of an earlier run of this command")],
     eval: Annotated[
         list[Path] | None, typer.Option(help="texts that must not be in training (may be repeated)")
@@ -63,6 +103,11 @@ def data_curate(
     tokenizer: Annotated[
         Path | None, typer.Option(help="a Hugging Face directory whose tokenizer measures lengths")
     ] = None,
+    format: FormatName = None,
+    user_field: UserField = None,
+    map: Mapped = None,
+    one_user_each: OneUserEach = False,
+    anonymous: Anonymous = False,
     params: Files = None,
     set: Settings = None,
 ) -> None:
@@ -72,11 +117,13 @@ def data_curate(
 
     here = Path("params.yaml")
     chosen = load(here if here.is_file() else None, params or [], set or [])
-    warm_up(chosen.data, files)
-    from flows.data_room import show_curation
-    from rlhf.data.room import curate_files
+    with local_files(files) as local:
+        warm_up(chosen.data, local)
+        from flows.data_room import show_curation
+        from rlhf.data.room import curate_files
 
-    done = curate_files(files, out, chosen.data, evals=eval or [], tokenizer=tokenizer)
+        options = reading_options(format, user_field, map, one_user_each, anonymous)
+        done = curate_files(local, out, chosen.data, evals=eval or [], tokenizer=tokenizer, options=options)
     show_curation(done, out)
 
 

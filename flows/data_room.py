@@ -25,6 +25,8 @@ def show_curation(done: Curated, out_dir: Path) -> None:
             said.append(f"{len(reasons) - SHOWN} more reasons")
         name = f"{step['step']} ({step['of']})" if "of" in step else step["step"]
         table.add_row(name, f"{step['in']:,}", f"{step['out']:,}", ", ".join(said))
+    for line in done.formats:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     out.print(table)
     if done.funnel["pii"]:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in done.funnel["pii"].items())

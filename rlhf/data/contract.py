@@ -33,6 +33,7 @@ from rlhf.data.prompt_line import plain_prompt
 
 __all__ = [
     "CHECKS",
+    "KNOWN",
     "MAX_ID",
     "MAX_LINE",
     "ROLES",
@@ -113,15 +114,33 @@ class FirstUses:
             self._files.append(file)
         place = len(self._files) - 1 << 40 | line  # one int an id: there may be millions
         first = self._places.setdefault(identity, place)
-        if first == place:
-            return None
+        return None if first == place else self._used(file, line, first)
+
+    def of_file(self, file: str) -> Callable[[int, str], Reject | None]:
+        """`reject` for the lines of the next file, each of which may use several ids."""
+        self._files.append(file)
+        begin = len(self._files) - 1 << 40
+        places = self._places
+
+        def use(line: int, identity: str) -> Reject | None:
+            first = places.setdefault(identity, place := begin | line)
+            return None if first == place else self._used(file, line, first)
+
+        return use
+
+    def place(self, identity: str) -> tuple[int, int]:
+        """(number of the file from 0, line) of the first use of an id."""
+        first = self._places[identity]
+        return first >> 40, first & (1 << 40) - 1
+
+    def _used(self, file: str, line: int, first: int) -> Reject:
         where = f"{self._files[first >> 40]}, line {first & (1 << 40) - 1}"
         return Reject(file, line, "id", f"already used in {where}")
 
 
 def _checked(check: Callable[[Record], Record], value: bytes | Record | Wrong) -> Record:
     if isinstance(value, bytes):
-        row, flaw = json_line.decode(value, _KNOWN)
+        row, flaw = json_line.decode(value, KNOWN)
         record = check(row)
         if flaw:
             raise Wrong("", flaw)
@@ -137,7 +156,7 @@ _PRETRAINING = frozenset(("id", "text", "source"))
 _COMPARISON = frozenset((
     "id", "labeler_id", "prompt_id", "messages", "text", "round", "split", "completions", "ranks", "ratings", "flags",
 ))  # fmt: skip
-_KNOWN = _PROMPT | _DEMONSTRATION | _PRETRAINING | _COMPARISON
+KNOWN = _PROMPT | _DEMONSTRATION | _PRETRAINING | _COMPARISON
 
 
 def check_prompt(row: Record) -> Record:

@@ -21,6 +21,7 @@ from rlhf.data.engine import Engine, Work
 from rlhf.data.fingerprints import FINGERPRINT
 from rlhf.data.funnel import Funnel
 from rlhf.data.leakage import HeldOut
+from rlhf.data.reading.reader import Reader
 from rlhf.data.table import Table
 from rlhf.data.user_cap import over_cap
 from rlhf.data.verdicts import VERDICT, Asked
@@ -86,10 +87,19 @@ class Curation:
 
     # ------------------------------------------------------------ contract and copies
 
-    def read(self, files: list[Path], rejects: list[contract.Reject], sieve: Sieve | None = None) -> None:
-        """Take in the valid records of the files; their fingerprints are computed while the next are read."""
+    def read(
+        self,
+        files: list[Path],
+        rejects: list[contract.Reject],
+        sieve: Sieve | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        """Take in the valid records of the files; their fingerprints are computed while the next are read.
+
+        reader: reads the files, and appends to `rejects`; None: they hold the contract's records.
+        """
         before, out = len(rejects), list[str]()
-        records: Iterable[Record] = contract.read(self.kind, files, rejects)
+        records: Iterable[Record] = reader.records() if reader else contract.read(self.kind, files, rejects)
         if sieve is not None:
             records = _sifted(records, sieve, out)
         partitions = (
@@ -109,7 +119,13 @@ class Curation:
             for reject in rejects[before:]
         )
         valid = len(self.table) + len(out)
-        self.funnel.step("contract", valid + len(rejects) - before, valid, reasons)
+        left_out = reader.left_out() if reader else Counter()
+        readable = valid + left_out.total()
+        self.funnel.step("contract", readable + len(rejects) - before, readable, reasons)
+        if left_out:
+            self.funnel.step("format", readable, valid, left_out)
+        if reader and (done := reader.done()):
+            self.funnel.step("reading", valid, valid, done)
         if sieve is not None and not sieve.is_named and out:
             self.funnel.step(sieve.step, valid, valid - len(out), {sieve.reason: len(out)})
         elif sieve is not None and sieve.is_named:

@@ -1,6 +1,6 @@
 """`rlhf data add`: a user's own files, checked whole and then put beside the embedded data.
 
-JSON Lines (plain or gzip) or Parquet. Nothing is written before every line of every file is valid.
+Of any format that rlhf.data.reading knows. Nothing is written before every line of every file is valid.
 """
 
 from __future__ import annotations
@@ -13,50 +13,73 @@ from typing import Any
 import msgspec
 
 from rlhf.data import contract, tombstones
+from rlhf.data.reading import containers
+from rlhf.data.reading.reader import AS_THEY_ARE, Options, Reader
+from rlhf.data.reading.reader import digest as reading_digest
 from rlhf.records import write_jsonl
 
 KINDS = tuple(contract.CHECKS)
-_SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet", ".jsonl.gz")
 
 
-def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str, int]:
+def add(
+    kind: str,
+    files: Sequence[Path | str],
+    raw_dir: Path | str,
+    options: Options = AS_THEY_ARE,
+    told: list[str] | None = None,
+) -> dict[str, int]:
     """Put files of prompts, demonstrations, comparisons or pretraining text into raw_dir/kind.
 
     Each lands as STEM-DIGEST.jsonl (8 hexadecimal digits of its content), so adding a file twice
-    changes nothing. Returns the rows of each file written, and under "forgotten" how many records were
-    left out because their user was forgotten, where there are any. Raises ValueError that names file, line
-    and field where a file is missing, a line is malformed, an id is used twice, or a record breaks the
-    contract.
+    changes nothing. options: how to read them; told: gets a line for each format that was recognised.
+    Returns the rows of each file written, and under "forgotten" how many records were left out because their
+    user was forgotten, where there are any. Raises ValueError that names file, line and field where a file is
+    missing, a line is malformed, an id is used twice, or a record breaks the contract.
     """
     if kind not in KINDS:
         raise ValueError(f"cannot add {kind}; allowed: {', '.join(KINDS)}")
     paths = [Path(file) for file in files]
     for path in paths:
-        if not path.is_file():
+        if not path.is_file() and not path.is_dir():
             raise ValueError(f"{path} does not exist or is no file")
-        if not path.name.endswith(_SUFFIXES):
+        if path.is_file() and not containers.is_known(path):
             raise ValueError(
-                f"{path} is neither JSON Lines nor Parquet; allowed names end in {', '.join(_SUFFIXES)}"
+                f"{path} is no file of records; allowed names end in {', '.join(containers.SUFFIXES)}, "
+                "and .gz or .zst after these"
             )
     folder = Path(raw_dir) / kind
-    targets = [folder / f"{path.name.split('.')[0]}-{_digest(path)}.jsonl" for path in paths]
+    sources = containers.sources(paths)
+    targets = [_target(folder, source) for source in sources]
     known = _ids_of_others(kind, folder, targets)
     checked: dict[Path, list[dict[str, Any]]] = {}
     gone, left_out = tombstones.read(Path(raw_dir).parent), 0
-    for path, target in zip(paths, targets, strict=True):
-        rejects: list[contract.Reject] = []
-        records = list(contract.read(kind, [path], rejects))
-        if rejects:
+    for source, target in zip(sources, targets, strict=True):
+        path = source.path
+        reader = Reader(kind, [source], options)
+        records = list(reader.records())
+        if reader.rejects:
+            rejects = reader.rejects
             more = f" ({len(rejects) - 1} more lines are wrong)" if len(rejects) > 1 else ""
             raise ValueError(f"{rejects[0].sentence()}{more}; nothing was added")
+        said = [f"{target.name}: {line}" for line in reader.lines()]
         if not records:
-            raise ValueError(f"{path.name} holds no records; nothing was added")
+            why = f" of {kind} ({said[0]})" if said else ""
+            raise ValueError(f"{path.name} holds no records{why}; nothing was added")
+        new = []
         for record in records:
-            other = known.setdefault(record["id"], target.name)
-            if other != target.name:
+            other, digest = known.setdefault(record["id"], (target.name, reading_digest(record)))
+            if other == target.name:
+                new.append(record)
+            elif digest != reading_digest(record):
                 raise ValueError(
-                    f"{path.name}, field id: one of its ids is already used in {other}; nothing was added"
+                    f"{path.name}, field id: one of its ids is already used in {other}, for another record; "
+                    "nothing was added"
                 )
+        if len(new) < len(records):
+            said.append(f"{target.name}: {len(records) - len(new):,} rows are there already, word for word")
+        records = new
+        if told is not None:
+            told += said
         lines = records if kind == "comparisons" else map(_external, records)
         checked[target] = list(tombstones.not_forgotten(lines, gone))
         left_out += len(records) - len(checked[target])
@@ -64,13 +87,19 @@ def add(kind: str, files: Sequence[Path | str], raw_dir: Path | str) -> dict[str
     return written | ({tombstones.REASON: left_out} if left_out else {})
 
 
-def _ids_of_others(kind: str, folder: Path, targets: list[Path]) -> dict[str, str]:
-    """id -> file of what is there already."""
-    known: dict[str, str] = {}
+def _ids_of_others(kind: str, folder: Path, targets: list[Path]) -> dict[str, tuple[str, bytes]]:
+    """id -> (file, digest of the record) of what is there already."""
+    known: dict[str, tuple[str, bytes]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if path not in targets:
-            known.update((record["id"], path.name) for record in contract.read(kind, [path], []))
+            for record in contract.read(kind, [path], []):
+                known[record["id"]] = path.name, reading_digest(record)
     return known
+
+
+def _target(folder: Path, source: containers.Source) -> Path:
+    stem = source.path.name.split(".")[0]
+    return folder / f"{stem}-{_digest(source.path, source.fields)}.jsonl"
 
 
 def _external(record: dict[str, Any]) -> dict[str, Any]:
@@ -79,5 +108,7 @@ def _external(record: dict[str, Any]) -> dict[str, Any]:
     return line | (msgspec.json.decode(record["extra"]) if record.get("extra") else {})
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+def _digest(path: Path, fields: dict[str, Any]) -> str:
+    """Of the file's bytes and of what the names of its folders give."""
+    told = msgspec.json.encode(fields, order="sorted") if fields else b""
+    return hashlib.sha256(path.read_bytes() + told).hexdigest()[:8]

@@ -1,6 +1,6 @@
-"""Files of records as numbered lines, in blocks that can be read apart: JSON Lines, gzip, Parquet.
+"""Files of records as numbered lines, in blocks that can be read apart: JSON Lines, gzip, zstd, Parquet.
 
-The first bytes say what a file is, not its name: gzip, Parquet, or text. Text is UTF-8, one line a
+The first bytes say what a file is, not its name: gzip, zstd, Parquet, or text. Text is UTF-8, one line a
 "\\n" (or a "\\r", in a file that has no other ends); a file in UTF-16 or UTF-32 is told by its NULs and
 every line of it is wrong. Memory stays bounded whatever the file holds.
 """
@@ -77,7 +77,7 @@ def blocks(path: Path) -> Iterator[Block]:
         head = file.read(4)
         file.seek(0)
         if head != b"PAR1" and not path.name.endswith(".parquet"):
-            yield from _text(path, _inflated(file) if head[:2] == b"\x1f\x8b" else _plain(file))
+            yield from text_blocks(path, chunks(file))
             return
     from rlhf.data.parquet import row_groups
 
@@ -92,7 +92,32 @@ def _wrong_line(path: Path, number: int, reason: str) -> Block:
     return Block(path, number, b"-", wrong=reason)
 
 
-def _text(path: Path, chunks: Iterator[bytes]) -> Iterator[Block]:
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The content of a file from its first byte on, inflated where it is gzip or zstd; raises Damaged where it stops."""
+    head = file.read(4)
+    file.seek(0)
+    if head[:2] == b"\x1f\x8b":
+        return _inflated(file)
+    return _decompressed(file) if head == b"\x28\xb5\x2f\xfd" else _plain(file)
+
+
+def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+    """What a file's zstd frames hold. pyarrow has the codec; Python has it from 3.14 on."""
+    import pyarrow as pa
+
+    with pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as stream:
+        while True:
+            try:
+                chunk = stream.read(_CHUNK)
+            except (OSError, pa.ArrowException):
+                raise Damaged("the compressed file is damaged from here on, or ends too early") from None
+            if not chunk:
+                return
+            yield chunk
+
+
+def text_blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[Block]:
+    """Blocks of a text's lines. chunks: its bytes, as `chunks` gives them; path: what the blocks name as theirs."""
     chunks, wrong = _as_utf8(chunks)
     number, rest, skipping, damage = 1, b"", False, ""
     while True:

@@ -18,6 +18,7 @@ from rlhf.data.curate import stop_if_unreadable
 from rlhf.data.curation import Curation
 from rlhf.data.engine import Engine
 from rlhf.data.leakage import HeldOut
+from rlhf.data.reading.reader import AS_THEY_ARE, Options, Reader
 from rlhf.params import DataParams
 from rlhf.records import write_jsonl
 
@@ -41,6 +42,7 @@ class Curated:
     funnel: Record
     rows: int
     remembered: int
+    formats: tuple[str, ...] = ()  # which were recognised, and what was done to their records
 
 
 def curate_files(
@@ -50,8 +52,9 @@ def curate_files(
     *,
     evals: Sequence[Path | str] = (),
     tokenizer: Path | str | None = None,
+    options: Options = AS_THEY_ARE,
 ) -> Curated:
-    """Curate prompts (JSON Lines, gzip or Parquet) into out_dir: train, valid, test, removed, rejected, the funnel.
+    """Curate prompts of any known format (rlhf.data.reading) into out_dir: train, valid, test, removed, rejected, the funnel.
 
     evals: files of texts or messages that training may not contain. tokenizer: a directory whose tokenizer
     measures lengths; without one, words x 1.5. What was computed of each record is remembered in out_dir/.features:
@@ -59,7 +62,7 @@ def curate_files(
     A run that fails leaves out_dir as it was, but for rejected.jsonl where too much was rejected. Raises
     ValueError that names the file and what is wrong with it.
     """
-    paths = _checked(files)
+    paths = _checked(files, folders=True)
     out_dir = _free(Path(out_dir))
     asked = verdicts.asked_of(params.languages, tokenizer)
     benchmarks = list(evaluation_files.texts(_checked(evals)))
@@ -70,7 +73,8 @@ def curate_files(
         engine = stack.enter_context(Engine(params, aside))
         work = Curation("prompts", aside, params, engine, asked, cache=out_dir / CACHE, alone=True)
         stack.callback(work.close)
-        work.read(paths, rejects)
+        reader = Reader("prompts", paths, options, rejects)
+        work.read(paths, rejects, reader=reader)
         write_jsonl(aside / "rejected.jsonl", (reject.as_dict() for reject in rejects))
         try:
             stop_if_unreadable(work, rejects)
@@ -85,7 +89,7 @@ def curate_files(
         for name in FILES:
             os.replace(aside / name, out_dir / name)
         work.remember()
-        return Curated(funnel, len(work.table), work.prints.found)
+        return Curated(funnel, len(work.table), work.prints.found, tuple(reader.lines()))
 
 
 def _aside(stack: ExitStack, out_dir: Path) -> Path:
@@ -119,13 +123,15 @@ def _curate(work: Curation, benchmarks: list[str], aside: Path) -> Record:
     return funnel
 
 
-def _checked(files: Sequence[Path | str]) -> list[Path]:
-    """The files in order of their names, whatever the order in which they were given."""
+def _checked(files: Sequence[Path | str], *, folders: bool = False) -> list[Path]:
+    """The files in order of their names, whatever the order in which they were given; folders: whether those may be too."""
     seen: dict[Path, Path] = {}
     for path in map(Path, files):
-        if path.is_dir():
+        if path.is_dir() and folders:
+            pass
+        elif path.is_dir():
             raise ValueError(f"{path} is a directory; name the files in it")
-        if not path.is_file():
+        elif not path.is_file():
             raise ValueError(f"{path} does not exist or is no file")
         if (other := seen.setdefault(path.resolve(), path)) is not path:
             raise ValueError(f"{path} is given twice" + (f" (it is {other})" if other != path else ""))

@@ -1,0 +1,50 @@
+"""Which format a record has. The order of FORMATS counts: the first that recognises a record reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf.data.lines import Wrong
+from rlhf.data.reading import chat
+from rlhf.data.reading.formats import Format
+
+FORMATS: tuple[Format, ...] = (
+    # what is told by fields that no other format has
+    chat.OPENAI_BATCH,
+    chat.ANTHROPIC,
+    # what is told by the shape of fields that others have too
+    chat.CONTRACT,
+    chat.OPENAI_CHAT,
+    chat.TRL,
+    chat.OPENAI_RESPONSES,
+)
+NAMES = tuple(format.name for format in FORMATS)
+
+
+def named(name: str) -> Format:
+    """The format of a name; ValueError where there is none."""
+    for format in FORMATS:
+        if format.name == name:
+            return format
+    raise ValueError(f"there is no format {name!r} (allowed: {', '.join(NAMES)})")
+
+
+def recognised(row: Mapping[str, Any], kind: str) -> Format:
+    """The format of a record that gives records of the kind. Raises Wrong where there is none."""
+    other = None
+    for format in FORMATS:
+        if format.recognises(row):
+            if kind in format.kinds:
+                return format
+            other = other or format
+    if other is not None:
+        raise Wrong(
+            "", f"a record of format {other.name}, which gives {' and '.join(other.kinds)}, no {kind}"
+        )
+    field = {"comparisons": "completions", "pretraining": "text"}.get(kind, "text or messages")
+    raise Wrong(
+        field,
+        "missing, and no known format has this record's fields: `rlhf data formats` lists them, "
+        "--format names one and --map OURS=THEIRS fields of your own",
+    )
