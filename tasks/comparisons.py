@@ -68,17 +68,24 @@ def shares(this: Round, sft: StageRef) -> dict[ModelRef, float]:
 
 @stage_task(name="rank")
 def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
-    """Simulated labelers rank the round's completions: data/rounds/NNNN/comparisons.jsonl."""
+    """Simulated labelers rank the round's completions: data/rounds/NNNN/comparisons.jsonl.
 
-    def inputs() -> dict[str, str]:
+    They are the people of the first round that they ranked, whose noise was fixed there.
+    """
+    noise = _noise_of_the_first(this)
+
+    def inputs() -> dict[str, Any]:
         return {
             "curated": str(this.curated.absolute()),
             "samples": str((this.folder / "samples.jsonl").absolute()),
+            "noise_scale": noise,
         }
 
     files = curated_files(data, "pretraining_train.parquet") | {
         "samples": samples.figures["files"]["samples.jsonl"]
     }
+    if noise is not None:
+        files["noise_scale"] = repr(noise)
     return stage.run(
         this,
         "rank",
@@ -87,6 +94,16 @@ def rank(this: Round, data: StageRef, samples: StageRef) -> StageRef:
         publish=lambda done: _keep(this, done, "comparisons.jsonl"),
         present=lambda ref: _present(this, ref, "comparisons.jsonl"),
     )
+
+
+def _noise_of_the_first(this: Round) -> float | None:
+    """The noise scale of the first round that simulated labelers ranked; None where this one is it."""
+    for ref in registry.rounds():
+        if ref.round < this.number and (run_id := ref.tags.get("rlhf.run.rank")):
+            figures = registry.stage_ref(run_id).figures
+            if "noise_scale" in figures:
+                return float(figures["noise_scale"])
+    return None
 
 
 @stage_task(name="rank-by-people")

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlhf.params import Params
 from rlhf.training import epoch_choice
-from tasks import keys, promotion, registry, stage, tracking, versioning
+from tasks import earlier, keys, promotion, registry, stage, tracking, versioning
 from tasks.registry import RoundRef, StageRef
 from tasks.stage import Round
 
@@ -44,7 +44,7 @@ def open_round(params: Params, number: int | None) -> Round:
     tags = {BEGAN: json.dumps(began), STATE: "running", LABELER: params.comparisons.labeler}
     versioning.go_on(params.versioning)
     this = _round(number, "", params, began)
-    _bring_earlier_rounds(this)
+    earlier.bring(this)
     this = replace(this, run_id=registry.start_round(number, params.model_dump(mode="json"), tags))
     if is_ranked and (samples := registry.stages(known[number].run_id).get("sample")):
         registry.adopt(this.run_id, samples)
@@ -242,11 +242,3 @@ def _as_it_stands() -> dict[str, Any]:
         "champion": f"policy/{policy['champion']}" if "champion" in policy else None,
         "sft": f"sft/{chosen}" if chosen else None,
     }
-
-
-def _bring_earlier_rounds(this: Round) -> None:
-    """The comparisons of earlier rounds, where they were made on another machine."""
-    if this.number == 1 or (this.folder.parent / f"{this.number - 1:04d}" / "comparisons.jsonl").is_file():
-        return
-    stage.say(f"fetching the data of round {this.number - 1}")
-    versioning.materialize(registry.data_version(this.number - 1), this.params.versioning)

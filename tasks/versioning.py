@@ -94,13 +94,13 @@ def materialize(
         before = file.read_bytes() if file.exists() else None
         gone = tombstones.read(data)
         with remote_errors(params):
-            if not _holds(repo, version, params):
+            if not holds(repo, version, params):
                 raise Absent(f"{params.remote} lacks version {version.digest} of data/")
         _write(file, text.encode())
         try:
             with remote_errors(params):
                 _fetch(repo, version)
-            lacking = [oid for oid in objects_of(repo, version) if not _cached(repo, oid).is_file()]
+            lacking = [oid for oid in objects_of(repo, version) if not cached(repo, oid).is_file()]
             if lacking:
                 raise ValueError(f"{params.remote} lacks {len(lacking)} files of version {version.digest}")
         except BaseException:
@@ -113,7 +113,7 @@ def materialize(
         _retry(lambda: repo.checkout(force=True))
         for name, oid in own.items():
             (data / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_cached(repo, oid), data / name)
+            shutil.copyfile(cached(repo, oid), data / name)
         stay_forgotten(data, gone, again=bool(own))
         _write(stands, version.digest.encode())
         _write(under_way, None)
@@ -257,7 +257,7 @@ def _push(repo: Repo, version: DataVersion) -> None:
     _retry(lambda: repo.push())
     remote = repo.cloud.get_remote_odb(REMOTE)
     for oid in objects_of(repo, version):
-        source = _cached(repo, oid)
+        source = cached(repo, oid)
         for again in (False, True):
             if _size(remote, oid) == source.stat().st_size:
                 break
@@ -273,20 +273,20 @@ def _fetch(repo: Repo, version: DataVersion) -> None:
     """
     for listed in ([version.digest], None):  # the listing first, since it names the others
         for oid in listed or objects_of(repo, version):
-            if _is_damaged(_cached(repo, oid), oid):
+            if is_damaged(cached(repo, oid), oid):
                 logging.getLogger(__name__).warning(
                     "object %s of the DVC cache is damaged: fetched again", oid
                 )
-                _cached(repo, oid).unlink()
+                cached(repo, oid).unlink()
         _retry(lambda: repo.fetch())
-    damaged = [oid for oid in objects_of(repo, version) if _is_damaged(_cached(repo, oid), oid)]
+    damaged = [oid for oid in objects_of(repo, version) if is_damaged(cached(repo, oid), oid)]
     if damaged:
         raise ValueError(
             f"{len(damaged)} files of version {version.digest} are damaged in the remote (object {damaged[0]})"
         )
 
 
-def _is_damaged(file: Path, oid: str) -> bool:
+def is_damaged(file: Path, oid: str) -> bool:
     """False where there is no file."""
     if not file.is_file():
         return False
@@ -303,15 +303,15 @@ def _size(remote: Any, oid: str) -> int | None:
 
 def objects_of(repo: Repo, version: DataVersion) -> list[str]:
     """Ids of a version's objects: its files, and last the listing that names them (if it is here)."""
-    listing = _cached(repo, version.digest)
+    listing = cached(repo, version.digest)
     if not listing.is_file():
         return [version.digest]
     return [*sorted({item["md5"] for item in json.loads(listing.read_text())}), version.digest]
 
 
-def _holds(repo: Repo, version: DataVersion, params: VersioningParams) -> bool:
+def holds(repo: Repo, version: DataVersion, params: VersioningParams) -> bool:
     """Whether the listing of a version is in the cache or the remote. What the remote says but "no" rises."""
-    if _cached(repo, version.digest).is_file():
+    if cached(repo, version.digest).is_file():
         return True
     found = _size(repo.cloud.get_remote_odb(REMOTE), version.digest) is not None
     if not found and storage.is_s3(params.remote):  # a bucket that is not there lacks everything too
@@ -334,7 +334,7 @@ def _own(repo: Repo, stood: str | None, kept: str | None, coming: DataVersion) -
 
     Where `stood` is not known: what the version that comes has no file of.
     """
-    before, now, then = (_listing(repo, digest) or {} for digest in (stood, kept, coming.digest))
+    before, now, then = (files_of(repo, digest) or {} for digest in (stood, kept, coming.digest))
     return {
         name: oid
         for name, oid in now.items()
@@ -345,11 +345,11 @@ def _own(repo: Repo, stood: str | None, kept: str | None, coming: DataVersion) -
     }
 
 
-def _listing(repo: Repo, digest: str | None) -> dict[str, str] | None:
+def files_of(repo: Repo, digest: str | None) -> dict[str, str] | None:
     """{path in data/: object} of a version whose listing is in the cache, else None."""
-    if digest is None or not _cached(repo, digest).is_file():
+    if digest is None or not cached(repo, digest).is_file():
         return None
-    return {item["relpath"]: item["md5"] for item in json.loads(_cached(repo, digest).read_text())}
+    return {item["relpath"]: item["md5"] for item in json.loads(cached(repo, digest).read_text())}
 
 
 def _under_way(root: Path) -> Path:
@@ -362,7 +362,7 @@ def _stands(root: Path) -> Path:
     return root / ".dvc" / "tmp" / "rlhf-stands"
 
 
-def _cached(repo: Repo, oid: str) -> Path:
+def cached(repo: Repo, oid: str) -> Path:
     return Path(repo.cache.local.oid_to_path(oid))
 
 

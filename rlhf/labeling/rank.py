@@ -13,7 +13,7 @@ from rlhf.training.progress import progress
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Inputs: samples (file), curated (folder). Product: comparisons.jsonl.
+    """Inputs: samples (file), curated (folder), and after the first round noise_scale. Product: comparisons.jsonl.
 
     Returns the figures of `rlhf.labeling.simulated.rank`.
     """
@@ -26,6 +26,7 @@ def run(job: Job) -> dict[str, Any]:
         utility,
         labelers=job.params.comparisons.labelers,
         seed=job.params.seed,
+        noise=job.inputs.get("noise_scale"),
         on_progress=lambda items: progress(items, "rank"),
     )
     write_jsonl(job.out / "comparisons.jsonl", records)

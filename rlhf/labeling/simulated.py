@@ -1,8 +1,9 @@
 """Simulated labelers: people who differ in what they weigh, and who are not sure of themselves.
 
 Labeler m ranks by u_m + Gumbel noise, where u_m has every weight of the utility times a lognormal factor of
-m's own (sigma .35). The noise is scaled so that two labelers agree on 75 % of pairs, as the paper's do (72.6
-and 77.3 %). Half of the labelers are held out: what they rank is never learnt from.
+m's own (sigma .35). The noise is scaled so that two labelers agree on 75 % of the first round's pairs, as the
+paper's do (72.6 and 77.3 %), and stays as it is: how far they agree on later rounds' answers, which may be harder
+to tell apart, is a finding. Half of the labelers are held out: what they rank is never learnt from.
 """
 
 from __future__ import annotations
@@ -104,12 +105,14 @@ def rank(
     *,
     labelers: int,
     seed: int,
+    noise: float | None = None,
     on_progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Comparison records of the samples, and figures: who agrees how far with whom.
 
     samples: {id, prompt_id, messages, round, split, completions}; a prompt of the split "train" is ranked by
-    a training labeler, of "valid" by a held-out one. The same samples, utility and seed give the same ranks.
+    a training labeler, of "valid" by a held-out one. The same samples, utility, seed and noise give the same ranks.
+    noise: scale of the labelers' noise, in units of u; None: calibrated on these samples.
     Figures: `agreement` (two labelers of all on the same prompts, measured), `agreement_training` and
     `agreement_held_out` (two of one group), `agreement_expected`, `noise_scale`, `utility_agreement`
     (rankings against the noise-free utility), `rm_ceiling` (the same on held-out labelers' rankings alone),
@@ -120,7 +123,7 @@ def rank(
     ends = np.cumsum([len(sample["completions"]) for sample in samples])
     features = np.split(table, ends[:-1]) if len(samples) else []
     weights = personas(labelers, seed)
-    noise = calibrate(weights, features)
+    noise = calibrate(weights, features) if noise is None else noise
     people = Labelers(weights, noise, seed)
     records, ties = [], []
     counts: dict[str, list[tuple[float, int]]] = {}

@@ -101,7 +101,8 @@ class Jobs:
             for row in read_jsonl(job.inputs["samples"])
         ]
         write_jsonl(job.out / "comparisons.jsonl", rows)
-        return {"agreement": 0.75}
+        noise = job.inputs["noise_scale"]
+        return {"agreement": 0.75, "noise_scale": 0.123456789012345678 if noise is None else noise}
 
     def reward_model(self, job, given):
         model(job.out / "model", [Path(path).read_text() for path in job.inputs["comparisons"]])
@@ -257,6 +258,8 @@ def test_the_next_round_samples_the_newest_policies(run, jobs):
     assert "win rate over the champion" in registry.version_tags(version)["rlhf.gate_reasons"]
     assert len(jobs.inputs["reward_model"]["comparisons"]) == 2
     assert "champion" in jobs.inputs["evaluate"]["policies"]
+    assert jobs.inputs["rank"]["noise_scale"] == 0.123456789012345678, "calibrated once, in the first round"
+    assert {jobs.inputs[name]["round"] for name in ("sample", "reward_model", "choose_sft", "ppo")} == {2}
     prompts = [{row["prompt_id"] for row in read_jsonl(f"data/rounds/000{n}/samples.jsonl")} for n in (1, 2)]
     assert not prompts[0] & prompts[1]
     assert registry.aliases("policy")["candidate"] == max(registry.versions("policy"))
@@ -301,6 +304,22 @@ def test_another_epoch_is_chosen_and_no_cache_is_lost(run, jobs):
     result, _ = run()
     assert result["round"] == 3
     assert "sft/2" in {w["version"] for w in jobs.inputs["sample"]["writers"]}
+
+
+def test_what_earlier_rounds_made_is_brought_back_file_by_file(run, jobs, capsys):
+    lost = [Path(f"data/rounds/0001/{name}.jsonl") for name in ("samples", "comparisons")]
+    before = [path.read_bytes() for path in lost]
+    own = Path("data/rounds/0003/mine.txt")
+    own.write_text("")
+    for path in lost:
+        path.unlink()
+    assert run(round=3)[1] == [], "all is cached, since the first round's rankings are there again"
+    assert [path.read_bytes() for path in lost] == before and own.exists()
+    assert (
+        "brought back data/rounds/0001/comparisons.jsonl, data/rounds/0001/samples.jsonl"
+        in capsys.readouterr().err
+    )
+    own.unlink()
 
 
 def test_people_rank_through_a_file(run, jobs):

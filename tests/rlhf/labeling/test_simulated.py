@@ -104,3 +104,22 @@ def test_without_noise_the_plain_labeler_ranks_by_utility():
 
 def test_labelers_with_nothing_to_tell_apart_need_no_noise():
     assert calibrate(personas(4, 0), [np.ones((3, 8))]) == 0.0
+
+
+def test_labelers_are_calibrated_once_and_their_agreement_on_other_answers_is_a_finding(samples, utility):
+    """Answers that differ less are ranked by the same people, who agree less on them."""
+    _, first = rank(samples, utility, labelers=10, seed=0)
+    alike = [
+        s
+        | {
+            "completions": [
+                c | {"text": s["completions"][0]["text"] + " is" * k} for k, c in enumerate(s["completions"])
+            ]
+        }
+        for s in samples
+    ]
+    _, later = rank(alike, utility, labelers=10, seed=0, noise=first["noise_scale"])
+    assert later["noise_scale"] == first["noise_scale"]
+    assert later["agreement_expected"] < 0.72 and later["agreement"] < first["agreement"]
+    assert rank(samples, utility, labelers=10, seed=0, noise=first["noise_scale"])[1] == first
+    assert rank(samples, utility, labelers=10, seed=0, noise=0.0)[1]["agreement_expected"] > 0.8
