@@ -81,6 +81,9 @@ def cleaned(given: Any, notes: Notes, where: str = "messages") -> Conversation:
                 continue
             raise Wrong(f"{where}[{at}]", "must be an object {role, content}")
         role = _role(message, where, at)
+        if role == "thought":
+            notes[THOUGHTS] += 1
+            continue
         content = message.get("content")
         lost = ""
         if role == "tool":
@@ -184,7 +187,7 @@ def _role(message: dict[str, Any], where: str, at: int) -> str:
     if role is None and given is None and message.get("type") in TOOL_PARTS:  # an item of the Responses API
         return "tool"
     if role is None and given is None and message.get("type") in THOUGHT_PARTS:
-        return "tool"
+        return "thought"
     if role is None:
         raise Wrong(f"{where}[{at}].role", "must be one of system, developer, user, assistant, tool")
     return role

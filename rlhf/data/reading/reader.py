@@ -31,7 +31,8 @@ CONTENT = (
 )  # fmt: skip
 _TOOLS = ("tool_calls", "functions", "function_call", "tools")
 _SYSTEM = ("system", "instructions", "system_prompt", "system_message")
-_TRANSCRIPTS = ("Human:", "### Human:", "User:")
+_OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+_TRANSCRIPTS = ("Human:", "### Human:", "###Human:")
 UNNAMED = "unknown"
 _IDENTITY = ("id", "user_id", "labeler_id", "prompt_id")
 _NO_USER = "missing: name its field by --user-field, or say --one-user-each or --anonymous"
@@ -212,6 +213,9 @@ class Reader:
     def _said(self, draft: Record, notes: Notes) -> None:
         """Clean what is said in a draft, and cut it as its kind needs it."""
         kind = self.kind
+        for name in _OTHER_MEDIA:
+            if draft.get(name):
+                raise LeftOut(f"the record holds `{name}`")
         given = draft.get("messages")
         completion = draft.get("completion")
         if given is None:
@@ -326,7 +330,7 @@ def _is_simple(messages: list[dict[str, str]]) -> bool:
     """Whether a plain prompt is what it seems: speakers take turns, and its text is no transcript of them."""
     if len(messages) == 1:
         text = messages[0]["content"]
-        return not (text[0] in "HU#" and text.startswith(_TRANSCRIPTS))
+        return not (text[0] in "H#" and text.startswith(_TRANSCRIPTS))
     return conversation.is_plain(messages)
 
 

@@ -6,18 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlhf.data.lines import Wrong
-from rlhf.data.reading import chat
+from rlhf.data.reading import chat, instructions, oasst, public_chats, traces, transcripts
 from rlhf.data.reading.formats import Format
 
 FORMATS: tuple[Format, ...] = (
     # what is told by fields that no other format has
+    public_chats.WILDCHAT,
+    public_chats.LMSYS,
+    public_chats.SHAREGPT,
+    oasst.TREES,
+    oasst.ROWS,
+    traces.OTEL,
+    traces.LANGFUSE,
     chat.OPENAI_BATCH,
     chat.ANTHROPIC,
     # what is told by the shape of fields that others have too
+    transcripts.HH,
     chat.CONTRACT,
     chat.OPENAI_CHAT,
     chat.TRL,
+    instructions.DOLLY,
+    instructions.ALPACA,
     chat.OPENAI_RESPONSES,
+    instructions.PAIRS,
 )
 NAMES = tuple(format.name for format in FORMATS)
 

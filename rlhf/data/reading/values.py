@@ -36,6 +36,13 @@ def unpacked(row: Record) -> Record:
     return row
 
 
+def structure(value: Any) -> Any:
+    """What a string of JSON holds, where it is a list or object of messages; every other value as it is."""
+    if isinstance(value, str) and value[:1] in ("[", "{") and value[-1:] in ("]", "}"):
+        return _structure(value)
+    return _rows(value) if isinstance(value, dict) else value
+
+
 def _structure(text: str) -> Any:
     """The list or object of a string of JSON, or of Python's own notation; the string where it is neither.
 
