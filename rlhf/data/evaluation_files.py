@@ -2,74 +2,84 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 
 from rlhf.data import verdicts
+from rlhf.data.lines import Wrong
+from rlhf.data.reading import containers, conversation, recognition, values
+from rlhf.data.reading.formats import LeftOut, Notes
 
 Record = dict[str, Any]
+_SHAPE = (
+    "must be an object with `text` (a string) or `messages` (a list of {role, content} with a user's turn), "
+    "or of a format that `rlhf data formats` lists"
+)
 
 
 def texts(paths: Iterable[Path]) -> Iterator[str]:
-    """`text`, or the user's turns of `messages`, of every line of JSON Lines (or gzip, or Parquet) files.
+    """`text`, or the user's turns of `messages`, of every row of files in any format that is read.
 
-    A held-out text that is overlooked would leak, so nothing is set aside here: a line that is wrong is a
-    ValueError that names file and line, and never repeats what stands there.
+    A held-out text that is overlooked would leak, so nothing is set aside here: a row that is wrong, or a turn
+    that cannot be read, is a ValueError that names file and line, and never repeats what stands there.
     """
-    for path in paths:
-        for number, row in _rows(path):
-            found = _texts(row) if isinstance(row, dict) else []
-            if not found:
+    for source in containers.sources(paths):
+        for number, value in containers.rows(source):
+            try:
+                found = _texts(_row(value))
+            except Wrong as wrong:
+                where = f", field {wrong.field}" if wrong.field else ""
+                raise ValueError(f"{source.path}, line {number}{where}: {wrong.reason}") from None
+            except LeftOut as left:
                 raise ValueError(
-                    f"{path}, line {number}: must be an object with `text` (a string) or `messages` "
-                    "(a list of {role, content} with a user's turn)"
-                )
+                    f"{source.path}, line {number}: {left.reason}; every row must be read"
+                ) from None
+            if not found:
+                raise ValueError(f"{source.path}, line {number}: {_SHAPE}")
             yield from found
 
 
+def _row(value: bytes | Record | Wrong) -> Record:
+    if isinstance(value, Wrong):
+        raise value
+    if isinstance(value, bytes):
+        try:
+            value = msgspec.json.decode(value)
+        except (ValueError, RecursionError):
+            raise Wrong("", _SHAPE) from None
+    if not isinstance(value, dict):
+        raise Wrong("", _SHAPE)
+    return values.unpacked({key: item for key, item in value.items() if item is not None})
+
+
 def _texts(row: Record) -> list[str]:
-    text, messages = row.get("text"), row.get("messages")
-    if isinstance(text, str) and text.strip():
-        return verdicts.held_out_texts({"text": text})
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return []
-    said = [
-        message
-        for message in messages
-        if message.get("role") == "user" and isinstance(message.get("content"), str)
-    ]
-    return verdicts.held_out_texts({"messages": said}) if said else []
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, row) of a file; None for a line that is not JSON."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head == b"PAR1" or path.name.endswith(".parquet"):
-        try:
-            frame = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError):
-            raise ValueError(f"{path} is not a readable Parquet file") from None
-        yield from enumerate(frame.iter_rows(named=True), 1)
-        return
-    with gzip.open(path) if head[:2] == b"\x1f\x8b" else path.open("rb") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if line.strip():
-                    yield number, _decoded(line)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise ValueError(f"{path}: the compressed file is damaged or ends too early") from None
-
-
-def _decoded(line: bytes) -> Any:
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        format = recognition.recognised(row, "prompts")
+    except Wrong:
+        raise Wrong("", _SHAPE) from None
+    notes: Notes = Counter()
+    found: list[str] = []
+    for draft in format.read(row, "prompts", notes):
+        text = draft.get("text")
+        if isinstance(text, str) and text.strip():
+            found += verdicts.held_out_texts({"text": text})
+        if draft.get("messages") is not None:
+            found += _asked(draft["messages"], notes)
+    return found
+
+
+def _asked(messages: Any, notes: Notes) -> list[str]:
+    """The user's turns, each by itself and as training would join them. Raises Wrong for one that cannot be read."""
+    joined = [turn for turn in conversation.cleaned(messages, notes).turns if turn["role"] == "user"]
+    apart = []
+    for at, message in enumerate(messages):
+        alone = conversation.cleaned([message], notes, f"messages[{at}]")
+        if alone.missing and not alone.turns:
+            raise Wrong(f"messages[{at}].content", f"holds a part of type {alone.missing[0]} and no text")
+        apart += [turn for turn in alone.turns if turn["role"] == "user"]
+    found = [verdicts.held_out_texts({"messages": said}) for said in (joined, apart) if said]
+    return list(dict.fromkeys(text for texts in found for text in texts))

@@ -108,7 +108,9 @@ def _decompressed(file: BinaryIO) -> Iterator[bytes]:
     with pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as stream:
         while True:
             try:
-                chunk = stream.read(_CHUNK)
+                chunk = stream.read(
+                    _CHUNK >> 6
+                )  # what one call inflates is lost with the damage that it meets
             except (OSError, pa.ArrowException):
                 raise Damaged("the compressed file is damaged from here on, or ends too early") from None
             if not chunk:
