@@ -58,6 +58,26 @@ def data_add(
         print(line)
 
 
+@app.command("remove")
+def data_remove(
+    file: Annotated[str, typer.Argument(help="its name in data/raw, as `rlhf data add` printed it")],
+    params: Files = None,
+) -> None:
+    """Take out a file that was added; the version of data/ before it keeps it."""
+    chosen = chosen_params(params)
+    from rlhf.data import intake
+    from tasks import lock, versioning
+
+    with lock.nobody_at_work("rlhf data remove"):
+        versioning.go_on(chosen.versioning)
+        if not any(path.name == Path(file).name for path in intake.added("data/raw")):
+            intake.remove(file, "data/raw")  # which says what is there
+        kept = versioning.snapshot(chosen.versioning)
+        gone = intake.remove(file, "data/raw")
+        versioning.snapshot(chosen.versioning)
+    print(f"{gone} is taken out (version {kept.digest} keeps it); the next round trains without it")
+
+
 @app.command("formats")
 def data_formats() -> None:
     """The formats that `add` and `curate` recognise, each with a record for an example."""

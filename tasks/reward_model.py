@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rlhf.data import load
@@ -68,7 +69,8 @@ def _brought(this: Round) -> list[dict[str, Any]]:
     """Comparisons under data/raw that are no round's: they train the reward model beside the rounds'.
 
     Those of a prompt that a round kept for validation stay there, and those of a prompt of held-out users are left
-    out: by these the models are judged. ValueError where one has no messages and names a prompt that no round sampled.
+    out: by these the models are judged. So are those without messages of a prompt that no round sampled and curation
+    did not keep. Both are counted.
     """
     added = sorted((this.raw / "comparisons").glob("*.jsonl"))
     if not added:
@@ -76,6 +78,11 @@ def _brought(this: Round) -> list[dict[str, Any]]:
     rounds = this.folder.parent
     ours = {row["id"] for path in rounds.glob("*/comparisons.jsonl") for row in read_jsonl(path)}
     asked = {
+        row["id"]: {"messages": row["messages"]}
+        for name in load.PROMPT_SETS
+        for row in load.prompts(this.curated, name)
+    }
+    asked |= {
         row["prompt_id"]: {"messages": row["messages"], "split": row["split"]}
         for path in rounds.glob("*/samples.jsonl")
         for row in read_jsonl(path)
@@ -83,19 +90,24 @@ def _brought(this: Round) -> list[dict[str, Any]]:
     held_out = {_asked(row) for name in ("valid", "test") for row in load.prompts(this.curated, name)}
     found: list[dict[str, Any]] = []
     left_out = 0
+    unknown: Counter[str] = Counter()
     for path in added:
         for row in read_jsonl(path):
             if row["id"] in ours:
                 continue
             if "messages" not in row and row["prompt_id"] not in asked:
-                raise ValueError(
-                    f"{path}: comparison {row['id']} has no messages, and no round sampled prompt {row['prompt_id']}"
-                )
+                unknown[path.name] += 1
+                continue
             record = {"split": "train", "round": 0} | asked.get(row.get("prompt_id"), {}) | row
             if record["split"] == "train" and _asked(record) in held_out:
                 left_out += 1
             else:
                 found.append(record)
+    for name, count in unknown.items():
+        stage.say(
+            f"{count} comparisons of {name} have no messages, and name prompts that no round sampled and curation did not "
+            f"keep: they are left out (`rlhf data remove {name}` takes the file out)"
+        )
     if left_out:
         stage.say(f"{left_out} comparisons of data/raw ask what held-out users ask, and are left out")
     return found

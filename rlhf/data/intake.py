@@ -6,6 +6,7 @@ Of any format that rlhf.data.reading knows. Nothing is written before every line
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from rlhf.data import contract, tombstones
 from rlhf.data.reading import containers
 from rlhf.data.reading.reader import AS_THEY_ARE, Options, Reader
 from rlhf.data.reading.reader import digest as reading_digest
-from rlhf.records import write_jsonl
+from rlhf.records import read_jsonl, write_jsonl
 
 KINDS = tuple(contract.CHECKS)
+_ADDED = re.compile(r"-[0-9a-f]{8}\.jsonl$")  # what _target ends in
 
 
 def add(
@@ -78,6 +80,13 @@ def add(
         if len(new) < len(records):
             said.append(f"{target.name}: {len(records) - len(new):,} rows are there already, word for word")
         records = new
+        if kind == "prompts" and len(records) > 1 and len({record["user_id"] for record in records}) == 1:
+            said.append(
+                f"{target.name}: all {len(records):,} prompts are of one user, who is in training or held out as a whole; "
+                "where each row is another's, leave user_id out and say --one-user-each"
+            )
+        if kind == "comparisons":
+            _require_known_prompts(path.name, records, Path(raw_dir))
         if told is not None:
             told += said
         lines = records if kind == "comparisons" else map(_external, records)
@@ -85,6 +94,52 @@ def add(
         left_out += len(records) - len(checked[target])
     written = {target.name: write_jsonl(target, records) for target, records in checked.items() if records}
     return written | ({tombstones.REASON: left_out} if left_out else {})
+
+
+def remove(name: str, raw_dir: Path | str) -> Path:
+    """The file of raw_dir/KIND that `add` wrote under this name (or path), once it is taken out.
+
+    Raises ValueError where there is none, or where it did not come by `add`.
+    """
+    found = [path for path in added(raw_dir) if path.name == Path(name).name and path.match(name)]
+    if len(found) != 1:
+        there = ", ".join("/".join(path.parts[-2:]) for path in added(raw_dir)) or "none"
+        which = "no file that was added" if not found else "more than one file"
+        raise ValueError(f"{name} is {which}; allowed: {there}")
+    found[0].unlink()
+    return found[0]
+
+
+def added(raw_dir: Path | str) -> list[Path]:
+    """The files that `add` wrote, by kind."""
+    return [
+        path
+        for kind in KINDS
+        for path in sorted((Path(raw_dir) / kind).glob("*.jsonl"))
+        if _ADDED.search(path.name)
+    ]
+
+
+def _require_known_prompts(name: str, comparisons: list[dict[str, Any]], raw: Path) -> None:
+    """ValueError where a comparison gives no text of its prompt, and the prompt it names is nowhere in data/."""
+    nameless = [record for record in comparisons if "messages" not in record]
+    if not nameless:
+        return
+    sampled = (
+        *raw.parent.glob("rounds/*/samples.jsonl"),
+        *raw.parent.glob("profiles/*/rounds/*/samples.jsonl"),
+    )
+    known = {row["prompt_id"] for path in sampled for row in read_jsonl(path)}
+    if any(record["prompt_id"] not in known for record in nameless):
+        files = sorted((raw / "prompts").glob("*.jsonl"))
+        known.update(record["id"] for record in contract.read("prompts", files, []))
+    unknown = [record for record in nameless if record["prompt_id"] not in known]
+    if unknown:
+        raise ValueError(
+            f"{name}, field prompt_id: {len(unknown):,} comparisons (the first: {unknown[0]['id']}) name a prompt that no "
+            "round sampled and data/raw/prompts does not hold; allowed: one that is there, or text or messages beside it; "
+            "nothing was added"
+        )
 
 
 def _ids_of_others(kind: str, folder: Path, targets: list[Path]) -> dict[str, tuple[str, bytes]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
-from rlhf.data import card, contract, evaluation_files, sets, verdicts
+from rlhf.data import card, contract, evaluation_files, sets, splits, verdicts
 from rlhf.data.curate import stop_if_unreadable
 from rlhf.data.curation import Curation
 from rlhf.data.engine import Engine
@@ -89,7 +90,11 @@ def curate_files(
         for name in FILES:
             os.replace(aside / name, out_dir / name)
         work.remember()
-        return Curated(funnel, len(work.table), work.prints.found, tuple(reader.lines()))
+        said = reader.lines()
+        if empty := [split for split in SPLITS if not funnel["sets"][split]]:
+            users = np.unique(work.table.user_numbers(np.arange(len(work.table))))
+            said.append(splits.whole_users(empty, len(users)))
+        return Curated(funnel, len(work.table), work.prints.found, tuple(said))
 
 
 def _aside(stack: ExitStack, out_dir: Path) -> Path:

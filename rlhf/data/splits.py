@@ -18,6 +18,14 @@ def user_split(user_id: str, params: DataParams) -> Literal["train", "valid", "t
     return "test" if at < params.valid_share + params.test_share else "train"
 
 
+def whole_users(empty: list[str], users: int) -> str:
+    """What to say where splits of prompts are empty because there are so few users."""
+    return (
+        f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty: prompts are split by user, and these are of "
+        f"{users:,} user{'s' if users != 1 else ''} (where each row is another's, leave user_id out and say --one-user-each)"
+    )
+
+
 def training_use(record: Record, params: DataParams) -> Literal["ppo", "rm"]:
     """Whether a training prompt is PPO's or the reward model's: by its text, so the sets are disjoint."""
     return "ppo" if unit(params.seed, "use", fold_messages(record["messages"])) < params.ppo_share else "rm"

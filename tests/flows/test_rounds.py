@@ -352,28 +352,44 @@ def test_people_rank_through_a_file(run, jobs):
 def test_comparisons_of_ones_own_teach_nothing_about_held_out_prompts(run, capsys):
     import polars as pl
 
+    from flows import data_cli
     from rlhf.data import intake
     from tasks import reward_model
 
     asked = pl.read_parquet("data/curated/prompts_test.parquet")["messages"].to_list()[0]
     ranked = {"labeler_id": "bob", "ranks": [1, 2], "completions": [{"text": "So."}, {"text": "No."}]}
     sampled = next(iter(read_jsonl("data/rounds/0001/samples.jsonl")))
+    kept = pl.read_parquet("data/curated/prompts_ppo.parquet").to_dicts()[0]
     rows = [
         {"id": "own", "messages": [{"role": "user", "content": "Something else?"}]} | ranked,
         {"id": "leak", "messages": asked} | ranked,
         {"id": "late", "prompt_id": sampled["prompt_id"]} | ranked,
+        {"id": "soon", "prompt_id": kept["id"]} | ranked,
+        {"id": "dropped", "prompt_id": "removed by curation"} | ranked,
     ]
     write_jsonl("own.jsonl", rows)
+    known = Path("data/raw/prompts/known.jsonl")
+    write_jsonl(known, [{"id": "removed by curation", "user_id": "u", "text": "Why?"}])
     intake.add("comparisons", ["own.jsonl"], "data/raw")
+    known.unlink()
     here = SimpleNamespace(
         raw=Path("data/raw"), folder=Path("data/rounds/0004"), curated=Path("data/curated")
     )
     found = {row["id"]: row for row in reward_model._brought(here)}
     assert {"own", "late"} <= found.keys() and "leak" not in found
     assert found["late"]["messages"] == sampled["messages"]
-    assert "1 comparisons of data/raw ask what held-out users ask" in capsys.readouterr().err
-    for path in Path("data/raw/comparisons").glob("own-*"):
-        path.unlink()
+    assert found["soon"]["messages"] == kept["messages"] and "dropped" not in found
+    said = capsys.readouterr().err
+    assert "1 comparisons of data/raw ask what held-out users ask" in said
+    (added,) = Path("data/raw/comparisons").glob("own-*")
+    assert (
+        f"1 comparisons of {added.name} have no messages" in said
+        and f"`rlhf data remove {added.name}`" in said
+    )
+    data_cli.data_remove(added.name)
+    assert not added.exists() and "keeps it" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="is no file that was added; allowed: comparisons/ranked-"):
+        data_cli.data_remove(added.name)
 
 
 def test_no_fresh_prompts_ends_cleanly_and_prompts_make_it_go_on(run, jobs):

@@ -3,7 +3,7 @@ import json
 import polars as pl
 import pytest
 
-from rlhf.data.intake import add
+from rlhf.data.intake import add, added, remove
 from rlhf.records import read_jsonl, write_jsonl
 
 ROWS = [
@@ -73,7 +73,7 @@ def test_a_wrong_line_is_named_and_nothing_is_written(tmp_path, kind, row, messa
     good = {
         "prompts": ROWS[0],
         "demonstrations": {"id": "g", "text": "Why?", "labeler_id": "l", "completion": "So."},
-        "comparisons": RANKED,
+        "comparisons": RANKED | {"text": "Why?"},
     }[kind]  # fmt: skip
     fine, bad = tmp_path / "fine.jsonl", tmp_path / "bad.jsonl"
     fine.write_text(json.dumps(good | {"id": "other"}) + "\n")
@@ -96,7 +96,58 @@ def test_missing_files_wrong_kinds_and_used_ids_are_refused(tmp_path):
 
 
 def test_an_unknown_field_named_extra_stays_as_it_is(tmp_path):
-    write_jsonl(tmp_path / "ranked.jsonl", [RANKED | {"extra": '{"ranks": [9]}'}])
+    write_jsonl(tmp_path / "ranked.jsonl", [RANKED | {"text": "Why?", "extra": '{"ranks": [9]}'}])
     (name,) = add("comparisons", [tmp_path / "ranked.jsonl"], tmp_path / "raw")
     (kept,) = read_jsonl(tmp_path / "raw" / "comparisons" / name)
     assert kept["ranks"] == [1, 1] and kept["extra"] == '{"ranks": [9]}'
+
+
+def test_comparisons_name_prompts_that_are_in_data_or_bring_their_text(tmp_path):
+    raw, mine = tmp_path / "data" / "raw", tmp_path / "mine.jsonl"
+    write_jsonl(mine, [RANKED, RANKED | {"id": "h", "text": "Why?", "prompt_id": "elsewhere"}])
+    with pytest.raises(
+        ValueError,
+        match=r"mine\.jsonl, field prompt_id: 1 comparisons \(the first: g\) name a prompt that no round sampled",
+    ):
+        add("comparisons", [mine], raw)
+    assert not raw.exists()
+    for file, row in (
+        (raw / "prompts" / "theirs.jsonl", ROWS[0] | {"id": "p"}),
+        (tmp_path / "data" / "rounds" / "0001" / "samples.jsonl", {"prompt_id": "p"}),
+        (tmp_path / "data" / "profiles" / "x" / "rounds" / "0002" / "samples.jsonl", {"prompt_id": "p"}),
+    ):
+        file.parent.mkdir(parents=True)
+        write_jsonl(file, [row])
+        assert list(add("comparisons", [mine], raw).values()) == [2], file
+        file.unlink()
+
+
+def test_a_file_that_was_added_can_be_taken_out_again_and_no_other(tmp_path):
+    raw = tmp_path / "raw"
+    write_jsonl(tmp_path / "mine.jsonl", ROWS)
+    (name,) = add("prompts", [tmp_path / "mine.jsonl"], raw)
+    (raw / "pretraining").mkdir()
+    for file in (raw / "prompts" / "embedded.jsonl", raw / "pretraining" / name):
+        file.write_text("")
+    assert added(raw) == [raw / "prompts" / name, raw / "pretraining" / name]
+    for wrong, said in (
+        ("embedded.jsonl", "no file that was added"),
+        (name, "more than one"),
+        ("../mine.jsonl", "no file"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"{wrong} is {said}.*allowed: prompts/{name}, pretraining/{name}"
+        ):
+            remove(wrong, raw)
+    assert remove(f"prompts/{name}", raw) == raw / "prompts" / name
+    assert added(raw) == [raw / "pretraining" / name] and (raw / "prompts/embedded.jsonl").exists()
+    assert remove(name, raw).parent.name == "pretraining"
+
+
+def test_a_log_of_one_user_is_said(tmp_path):
+    write_jsonl(tmp_path / "mine.jsonl", ROWS)
+    write_jsonl(tmp_path / "ours.jsonl", [ROWS[0] | {"id": "c"}, ROWS[1] | {"id": "d", "user_id": "v"}])
+    told: list[str] = []
+    add("prompts", [tmp_path / "mine.jsonl", tmp_path / "ours.jsonl"], tmp_path / "raw", told=told)
+    (said,) = [line for line in told if "one user" in line]
+    assert said.startswith("mine-") and "all 2 prompts are of one user" in said

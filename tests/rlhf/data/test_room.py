@@ -288,3 +288,20 @@ def test_a_sieve_may_count_without_naming(prompts, tmp_path):
             "examples": [],
         }
         assert {row["id"] for row in read_jsonl(work.funnel.removed)} == (first if named else set())
+
+
+def test_splits_that_are_empty_since_one_user_wrote_everything_are_said(tmp_path):
+    rows = [row | {"user_id": "anonymous"} for row in corpus(3, 30)]
+    write_jsonl(tmp_path / "log.jsonl", rows)
+    done = curate_files([tmp_path / "log.jsonl"], tmp_path / "one", PARAMS)
+    (said,) = [line for line in done.formats if "empty" in line]
+    assert (
+        "these are of 1 user (" in said
+        and sum(split in said.split(":")[0] for split in ("train", "valid", "test")) == 2
+    )
+    write_jsonl(tmp_path / "log.jsonl", corpus(3, 200))
+    assert not [
+        line
+        for line in curate_files([tmp_path / "log.jsonl"], tmp_path / "all", PARAMS).formats
+        if "empty" in line
+    ]
