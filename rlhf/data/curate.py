@@ -2,7 +2,7 @@
 
 Prompts:        contract -> copies (exact, prefix, near) -> language -> length -> user cap -> split by
                 user -> PII (training users) -> leakage -> PPO's prompts and the reward model's
-Demonstrations: contract -> copies (exact, near) -> language -> length -> split -> PII (training) -> leakage
+Demonstrations: contract -> thoughts cut or kept -> copies (exact, near) -> language -> length -> split -> PII (training) -> leakage
 Pretraining:    contract -> cleaned -> copies (exact, near) -> language -> split -> leakage
 
 This is the stage of a round; rlhf/data/room.py curates prompts by themselves, by the same steps.
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf.data import card, clean, contract, sets, splits, tombstones, verdicts
+from rlhf.data import card, clean, contract, sets, splits, thoughts, tombstones, verdicts
 from rlhf.data.curation import Curation, Kind, Sieve
 from rlhf.data.engine import Engine
 from rlhf.data.leakage import HeldOut
@@ -120,9 +120,17 @@ def _read(work: Curation, raw_dir: Path, rejects: list[contract.Reject]) -> None
     files = sorted(path for path in folder.glob("*") if path.suffix in (".jsonl", ".parquet", ".gz"))
     if not files:
         raise ValueError(f"{folder} holds no data; run `rlhf data fetch` or `rlhf data add {work.kind} FILE`")
-    work.read(
-        files, rejects, CLEAN if work.kind == "pretraining" else _unless_forgotten(work, raw_dir.parent)
-    )
+    work.read(files, rejects, _sieve(work, raw_dir.parent))
+
+
+def _sieve(work: Curation, data: Path) -> Sieve | None:
+    """What is done to each record of a kind as it is read."""
+    if work.kind == "pretraining":
+        return CLEAN
+    if work.kind == "demonstrations":
+        treatment = thoughts.Treatment(work.params.thinking)
+        return Sieve("thinking", thoughts.NO_ANSWER, treatment.apply, done=treatment.done)
+    return _unless_forgotten(work, data)
 
 
 def _unless_forgotten(work: Curation, data: Path) -> Sieve | None:

@@ -35,13 +35,15 @@ PAIRS_A_PIECE = 2_000  # candidates of near copies; ten times as many where the 
 class Sieve(NamedTuple):
     """A step that looks at each record as it is read: `keep` gives it, perhaps changed, or None.
 
-    is_named: whether what is left out is listed in removed.jsonl, or counted alone.
+    is_named: whether what is left out is listed in removed.jsonl, or counted alone. done: what `keep` changed, as it
+    counts it; with it, a step that did nothing is not told.
     """
 
     step: str
     reason: str
     keep: Callable[[Record], Record | None]
     is_named: bool = True
+    done: Counter[str] | None = None
 
 
 class Curation:
@@ -128,10 +130,12 @@ class Curation:
             self.funnel.step("reading", valid, valid, done)
         if sieve is not None and not sieve.is_named and out:
             self.funnel.step(sieve.step, valid, valid - len(out), {sieve.reason: len(out)})
-        elif sieve is not None and sieve.is_named:
+        elif sieve is not None and sieve.is_named and (out or sieve.done is None):
             self.funnel.drop(
                 sieve.step, valid, ((None, {"id": id_, "reason": sieve.reason}) for id_ in sorted(out))
             )
+        if sieve is not None and sieve.done:
+            self.funnel.step(sieve.step, valid - len(out), valid - len(out), sieve.done)
 
     def drop_copies(self) -> None:
         """Exact copies, prompts of equal beginnings, near copies. Each names the record that stands."""

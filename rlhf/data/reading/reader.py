@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rlhf.data import contract, json_line
+from rlhf.data import contract, json_line, thoughts
 from rlhf.data.contract import Reject
 from rlhf.data.fields import SOURCES, USE_CASES
 from rlhf.data.lines import Record, Wrong
@@ -184,6 +184,12 @@ class Reader:
         kind = self.kind
         if kind != "pretraining":
             self._said(draft, notes)
+        if (
+            kind == "demonstrations"
+            and isinstance(draft.get("completion"), str)
+            and thoughts.begins(draft["completion"])
+        ):
+            notes["completions with thoughts, which data.thinking cuts off or keeps at curation"] += 1
         for name in _IDENTITY:
             if name in draft:
                 draft[name] = values.identity(draft[name], notes)
@@ -222,7 +228,7 @@ class Reader:
             text = draft.get("text")
             if not isinstance(text, str):
                 return  # the contract says what is missing
-            if not any(draft.get(name) for name in _SYSTEM):
+            if isinstance(completion, str | None) and not any(draft.get(name) for name in _SYSTEM):
                 return
             given = [{"role": "user", "content": text}]
             del draft["text"]
@@ -237,6 +243,8 @@ class Reader:
         if kind == "demonstrations" and completion is None:
             draft["completion"] = conversation.demonstration(done, notes)
         else:
+            if kind != "prompts" and done.turns and done.turns[-1]["role"] != "user":
+                raise Wrong("messages", "must end with a user's message")
             conversation.prompt(done, notes)
         draft["messages"] = done.turns
         if done.has_fields and any(done.fields):
@@ -319,7 +327,8 @@ class Reader:
 
     def left_out(self) -> Notes:
         """Reasons of records that are not broken and give nothing, counted."""
-        return sum((told.left_out for told in self.formats.values()), Counter())
+        copies = Counter({"the row is there already, word for word": self.copies} if self.copies else {})
+        return sum((told.left_out for told in self.formats.values()), copies)
 
     def done(self) -> Notes:
         """What was done inside records that were taken, counted."""
