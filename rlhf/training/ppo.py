@@ -19,6 +19,7 @@ from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
+from rlhf.models.positions import positions_of
 from rlhf.models.reward import RewardModel
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, spoken
@@ -110,7 +111,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         seed=seeds.of_round(job.params.seed, job.round),
         held_out_score=held_out_score(job, device),
     )
-    return trainer, prompt_queue(job, tokenizer, params)
+    return trainer, prompt_queue(job, tokenizer, params, positions_of(value))
 
 
 def require_one_vocabulary(policy: Any, reference: Any, rm: Any) -> None:
@@ -162,12 +163,18 @@ def as_labelers_read(rm: RewardModel, stop: Sequence[str]) -> Score:
     return score
 
 
-def prompt_queue(job: Job, tokenizer: Any, params: PPOParams) -> list[list[int]]:
-    """Token ids of a prompt an episode: PPO's own prompts that leave room for an answer, each once before any comes again."""
+def prompt_queue(
+    job: Job, tokenizer: Any, params: PPOParams, positions: int | None = None
+) -> list[list[int]]:
+    """Token ids of a prompt an episode: PPO's own prompts that leave room for an answer, each once before any comes again.
+
+    positions: of the value model, which may have fewer than base.context; None: no limit.
+    """
     records = prompts(job.path("curated"), "ppo")
     if not records:
         raise ValueError("there is no prompt for PPO: data.ppo_share left none")
-    records = with_room(records, tokenizer, job.params.base.context, params.max_new_tokens)
+    context = min(job.params.base.context, positions or job.params.base.context)
+    records = with_room(records, tokenizer, context, params.max_new_tokens)
     ids = [encode_prompt(tokenizer, record["messages"]) for record in records]
     order = random.Random(seeds.of_round(job.params.seed, job.round))
     queue: list[list[int]] = []

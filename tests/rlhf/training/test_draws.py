@@ -133,6 +133,15 @@ def test_later_rounds_of_ppo_have_prompts_and_numbers_of_their_own(world, tmp_pa
     assert of(2) != of(1, seed=1), "round 2 of one seed is no round of another's"
 
 
+def test_prompts_leave_room_for_an_answer_in_the_value_model_too(world, tmp_path):
+    words = directories.load_tokenizer(world.base)
+    job = world.job("ppo", tmp_path, world.for_ppo)
+    longest = {
+        limit: max(map(len, ppo.prompt_queue(job, words, job.params.ppo, limit))) for limit in (None, 26)
+    }
+    assert longest[26] + job.params.ppo.max_new_tokens <= 26 < longest[None] + job.params.ppo.max_new_tokens
+
+
 def test_later_rounds_train_the_reward_model_from_another_head_in_another_order(world, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(reward_model, "fit", lambda job, *args: given.append(args[-1]) or {})
