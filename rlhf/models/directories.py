@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlhf.chat import require_chat_template
+from rlhf.models.never import forbid
 from rlhf.models.packed import prepare
 from rlhf.models.plain import require_plain
 
@@ -45,7 +46,9 @@ def load_policy(
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return prepare(model), load_tokenizer(directory)
+    tokenizer = load_tokenizer(directory)
+    forbid(model, tokenizer)
+    return prepare(model), tokenizer
 
 
 def round_weights(model: torch.nn.Module, dtype: str) -> None:

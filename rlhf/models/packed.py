@@ -52,9 +52,14 @@ class Layout(NamedTuple):
     blocks: list[Block]
 
 
+def positions_of(is_real: Tensor) -> Tensor:
+    """[B, T] int64: from 0 at each row's first real token. is_real: [B, T] bool."""
+    return (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
 def layout_of(is_real: Tensor) -> Layout:
     """is_real: [B, T] bool; the real tokens of a row stand together, with padding on either side."""
-    positions = (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
+    positions = positions_of(is_real)
     places = is_real.flatten().nonzero()[:, 0]
     positions, (rows, width) = positions.flatten()[places], is_real.shape
     lengths = is_real.sum(1).tolist()
@@ -92,7 +97,7 @@ def hidden_states(
         return model.base_model(
             input_ids=ids,
             attention_mask=is_real.long(),
-            position_ids=(is_real.long().cumsum(dim=1) - 1).clamp(min=0),
+            position_ids=positions_of(is_real),
             use_cache=False,
         ).last_hidden_state.flatten(0, 1)[layout.places[at]]
     with read_at(model, at):

@@ -1,13 +1,19 @@
-"""Log-probabilities of a causal LM, with logits only where they are needed."""
+"""Logits and log-probabilities of a causal LM, computed only where they are needed.
+
+Logits are the model's own: its forward pass may cap them (Gemma 2), scale them (Cohere, Granite) or leave tokens out
+(rlhf/models/never.py), which its output matrix alone does not.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rlhf.models.packed import hidden_states, layout_of, shortest
+from rlhf.models.last_layer import read_at
+from rlhf.models.packed import Layout, inputs, is_packing, layout_of, positions_of, shortest
 from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 
 
@@ -37,9 +43,35 @@ def _response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
     layout = layout_of(batch.is_real)
     targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
     before = targets - 1  # where a token is predicted
-    hidden = hidden_states(model, batch.ids, batch.is_real, layout, before)
-    logits = model.get_output_embeddings()(hidden).float()
+    logits = logits_at(model, batch.ids, batch.is_real, layout, before).float()
     return logits if temperature == 1.0 else logits / temperature
+
+
+def logits_at(
+    model: Any, ids: Tensor, is_real: Tensor, layout: Layout, at: Tensor, cache: Any = None
+) -> Tensor:
+    """[M, V]: the model's own logits at the real tokens `at`, [M] int64, rising places in the layout's order.
+
+    ids, is_real: [B, T]. cache: as in `packed.hidden_states`. A model whose forward pass cannot leave positions out computes all.
+    """
+    if is_packing(model):
+        with read_at(model, at):
+            outputs = model(
+                **inputs(ids, layout), logits_to_keep=at, past_key_values=cache, use_cache=cache is not None
+            )
+        return outputs.logits[0]
+    places = layout.places[at]
+    rows, columns = places // layout.width, places % layout.width
+    given = {"input_ids": ids, "attention_mask": is_real.long(), "position_ids": positions_of(is_real)}
+    if not takes_positions(model):
+        return model(**given, use_cache=False).logits[rows, columns]
+    kept, slots = columns.unique(return_inverse=True)
+    return model(**given, use_cache=False, logits_to_keep=kept).logits[rows, slots]
+
+
+def takes_positions(model: Any) -> bool:
+    """Whether the model's forward pass computes logits at chosen positions."""
+    return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
 class _ChosenLogprobs(torch.autograd.Function):

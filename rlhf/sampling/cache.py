@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from rlhf.models.packed import hidden_states, layout_of
+from rlhf.models.packed import layout_of
+from rlhf.models.policy import logits_at
 from rlhf.models.rows import pad
 
 #: prompt tokens a pass; what a layer computes of them may take more memory than the cache. On a CPU all at once
@@ -45,8 +46,7 @@ class Slots:
         for layer in self.layers:
             layer.places, layer.shown = places, None
         ends = batch.is_real.sum(1).cumsum(0) - 1
-        hidden = hidden_states(self.model, batch.ids, batch.is_real, layout, ends, self.cache)
-        return self.model.get_output_embeddings()(hidden)
+        return logits_at(self.model, batch.ids, batch.is_real, layout, ends, self.cache)
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """A token [B] more for the first B slots, at its position [B] in the row. Returns the logits after it [B, V]."""
