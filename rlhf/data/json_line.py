@@ -18,6 +18,7 @@ MAX_DEPTH = 64  # objects and lists in each other
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 SPACED_COLON = re.compile(rb'"\s+:')
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 def decode(line: bytes, known: frozenset[str]) -> tuple[Record, str]:
@@ -41,6 +42,24 @@ def decode(line: bytes, known: frozenset[str]) -> tuple[Record, str]:
     if None in row.values():
         row = {key: value for key, value in row.items() if value is not None or key not in known}
     return row, flaw
+
+
+def decode_any(line: bytes, known: frozenset[str]) -> tuple[Record, str, bytes]:
+    """As `decode`, for objects with keys at any depth; the third value is the line in the shortest form of JSON."""
+    try:
+        row = _decode(line)
+    except (ValueError, RecursionError):
+        row = None
+    if type(row) is not dict or b"\\u0000" in line:
+        return *decode(line, known), line
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
+        raise Wrong("", _TOO_DEEP)
+    short = _encode(row)
+    if line.count(b'":') != short.count(b'":') or SPACED_COLON.search(line):
+        _refuse_repeated_keys(line, known)
+    if None in row.values():
+        row = {key: value for key, value in row.items() if value is not None or key not in known}
+    return row, "", short
 
 
 def _decoded_again(line: bytes) -> Any:

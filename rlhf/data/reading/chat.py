@@ -167,6 +167,13 @@ CONTRACT = Format(
     "contract",
     "this project's own records",
     ("prompts", "demonstrations", "comparisons", "pretraining"),
+    frozenset(
+        (
+            "text",
+            "messages",
+            "completions",
+        )
+    ),
     is_contract,
     read_contract,
     {"id": "p1", "user_id": "u1", "text": "Why is the sky blue?", "created_at": "2026-01-05T10:00:00Z"},
@@ -175,6 +182,7 @@ ANTHROPIC = Format(
     "anthropic",
     "Anthropic requests: `system` beside messages of text or content blocks",
     ("prompts", "demonstrations"),
+    frozenset(("system",)),
     is_anthropic,
     read_anthropic,
     {
@@ -187,6 +195,7 @@ OPENAI_CHAT = Format(
     "openai-chat",
     "OpenAI chat requests, logs and fine-tuning files: messages of text or content parts, tool calls, `user`",
     ("prompts", "demonstrations"),
+    frozenset(("messages",)),
     is_openai,
     read_openai,
     {
@@ -203,6 +212,12 @@ OPENAI_BATCH = Format(
     "openai-batch",
     "OpenAI requests in an envelope: lines of the Batch API, a gateway's request beside its response",
     ("prompts", "demonstrations"),
+    frozenset(
+        (
+            "body",
+            "request",
+        )
+    ),
     is_openai_batch,
     read_openai_batch,
     {
@@ -216,6 +231,7 @@ OPENAI_RESPONSES = Format(
     "openai-responses",
     "OpenAI requests to the Responses API: `input` is text or a list of items, `instructions` the system turn",
     ("prompts", "demonstrations"),
+    frozenset(("input",)),
     is_responses,
     read_responses,
     {
@@ -229,6 +245,7 @@ TRL = Format(
     "trl",
     "TRL's prompt-only and prompt-completion records, as text or messages",
     ("prompts", "demonstrations"),
+    frozenset(("prompt",)),
     is_trl,
     read_trl,
     {"prompt": "Why is the sky blue?", "completion": "Short waves scatter more."},

@@ -31,6 +31,9 @@ _PARTITION = re.compile(r"([^=]+)=(.*)")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
+Row = tuple[int, bytes | Record | Wrong]
+
+
 @dataclass(frozen=True)
 class Source:
     """One file; fields: those that the names of its folders give (lang=en/part-0.parquet)."""
@@ -67,50 +70,56 @@ def sources(paths: Iterable[Path | Source]) -> list[Source]:
     return found
 
 
-def rows(source: Source) -> Iterator[tuple[int, bytes | Record | Wrong]]:
+def rows(source: Source) -> Iterator[Row]:
     """(number, JSON of a record | record | what is wrong with it); a damaged file ends with a wrong row."""
-    if not source.fields:
-        yield from _rows(source.path)
-        return
-    for number, value in _rows(source.path):
+    for batch in batches(source):
+        yield from batch
+
+
+def batches(source: Source) -> Iterator[Iterable[Row]]:
+    """The rows of `rows`, in pieces of any size."""
+    return (
+        (_with_fields(rows, source.fields) for rows in _batches(source.path))
+        if source.fields
+        else _batches(source.path)
+    )
+
+
+def _with_fields(rows: Iterable[Row], fields: Record) -> Iterator[Row]:
+    for number, value in rows:
         if isinstance(value, bytes):
             try:
                 value = msgspec.json.decode(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = Wrong("", "not JSON")
         if isinstance(value, dict):
-            value = source.fields | value
+            value = fields | value
         elif not isinstance(value, Wrong):
             value = Wrong("", "not a JSON object")
         yield number, value
 
 
-def _rows(path: Path) -> Iterator[tuple[int, bytes | Record | Wrong]]:
+def _batches(path: Path) -> Iterator[Iterable[Row]]:
     with open(path, "rb") as file:
         if file.read(4) == b"PAR1" or path.name.endswith(".parquet"):
-            yield from _lines(lines.blocks(path))
+            yield from map(Block.lines, lines.blocks(path))
             return
         file.seek(0)
         chunks = _from_first_byte(lines.chunks(file))
         try:
             head = next(chunks, b"")
         except Damaged as damage:
-            yield 1, Wrong("", str(damage))
+            yield [(1, Wrong("", str(damage)))]
             return
         content = chain([head], chunks)
         if head[:4] == b"PAR1":
-            yield from _unpacked_parquet(path, content)
+            yield from _unpacked_parquet(content)
         elif _stem(path).endswith(_TABLES):
-            yield from _table(content, "\t" if _stem(path).endswith((".tsv", ".tab")) else "")
+            yield _table(content, "\t" if _stem(path).endswith((".tsv", ".tab")) else "")
         elif _is_document(head):
-            yield from _document(path, content)
+            yield _document(content)
         else:
-            yield from _lines(lines.text_blocks(path, content))
-
-
-def _lines(blocks: Iterable[Block]) -> Iterator[tuple[int, bytes | Record | Wrong]]:
-    for block in blocks:
-        yield from block.lines()
+            yield from map(Block.lines, lines.text_blocks(path, content))
 
 
 def _from_first_byte(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -146,7 +155,7 @@ def _is_array_of_objects(text: bytes) -> bool:
     return text[1:].lstrip()[:1] == b"{"
 
 
-def _document(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes | Record | Wrong]]:
+def _document(chunks: Iterator[bytes]) -> Iterator[Row]:
     """Records of an array, of an object's only list of objects, or of objects one after the other."""
     parts, damage = [], ""
     try:
@@ -252,7 +261,7 @@ class _Stream(io.RawIOBase):
         return size
 
 
-def _table(chunks: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, Record | Wrong]]:
+def _table(chunks: Iterator[bytes], delimiter: str) -> Iterator[Row]:
     """Rows of CSV by the names in its first row; an empty cell is an absent field."""
     head = next(chunks, b"")
     wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -314,17 +323,17 @@ def _delimiter(text: str) -> str:
 # ------------------------------------------------------------ Parquet in a wrapper, folders
 
 
-def _unpacked_parquet(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes | Record | Wrong]]:
+def _unpacked_parquet(chunks: Iterator[bytes]) -> Iterator[Iterable[Row]]:
     """Parquet needs its end first, so what a wrapper holds goes to a file."""
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         try:
             for chunk in chunks:
                 file.write(chunk)
         except Damaged as damage:
-            yield 1, Wrong("", str(damage))
+            yield [(1, Wrong("", str(damage)))]
             return
         file.flush()
-        yield from _lines(lines.blocks(Path(file.name)))
+        yield from map(Block.lines, lines.blocks(Path(file.name)))
 
 
 def _stem(path: Path) -> str:

@@ -36,12 +36,14 @@ class Format:
     read: (record, kind, notes) -> rows in the contract's names, not checked; one record may give several, or none.
     It raises Wrong (field, reason) where the record is broken and LeftOut (reason) where it gives none; what it
     leaves out of a record that it keeps is counted in notes. The record is its own to change.
+    needs: a record must have one of these fields for `recognises` to be asked at all.
     gather: for formats whose records span lines: the records of one file -> records that `read` takes.
     """
 
     name: str
     about: str
     kinds: tuple[Kind, ...]
+    needs: frozenset[str]
     recognises: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Record, str, Notes], Iterable[Record]]
     example: Mapping[str, Any]

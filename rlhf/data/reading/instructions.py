@@ -68,6 +68,7 @@ ALPACA = Format(
     "alpaca",
     "Alpaca: `instruction` and `input` are the prompt, `output` the completion; `history` and `system` where given",
     ("prompts", "demonstrations"),
+    frozenset(("instruction",)),
     is_alpaca,
     read_instruction,
     {"instruction": "Name the colour.", "input": "A clear sky at noon.", "output": "Blue."},
@@ -76,6 +77,7 @@ DOLLY = Format(
     "dolly",
     "Dolly: `instruction` and `context` are the prompt, `response` the completion; `category` is an extra",
     ("prompts", "demonstrations"),
+    frozenset(("instruction",)),
     is_dolly,
     read_instruction,
     {
@@ -89,6 +91,13 @@ PAIRS = Format(
     "question-answer",
     "a question and its answer in columns: question/answer, query/response, input/output, with `context` where given",
     ("prompts", "demonstrations"),
+    frozenset(
+        (
+            "question",
+            "query",
+            "input",
+        )
+    ),
     is_pair,
     read_pair,
     {"question": "Which colour is a clear sky?", "answer": "Blue."},

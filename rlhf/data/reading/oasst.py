@@ -117,6 +117,7 @@ TREES = Format(
     "oasst-trees",
     "OpenAssistant's trees: each prompter's turn is a prompt, its best answer a demonstration",
     ("prompts", "demonstrations"),
+    frozenset(("prompt",)),
     is_tree,
     read_tree,
     {
@@ -133,6 +134,7 @@ ROWS = Format(
     "oasst-rows",
     "OpenAssistant's messages, one a row: put together by `parent_id`, then as its trees",
     ("prompts", "demonstrations"),
+    frozenset(("message_id",)),
     is_row,
     read_tree,
     _EXAMPLE | {"parent_id": None, "message_tree_id": "m1"},

@@ -78,6 +78,7 @@ SHAREGPT = Format(
     "sharegpt",
     "ShareGPT: `conversations` of from/value (human, gpt, system) or role/content; `system` where given",
     ("prompts", "demonstrations"),
+    frozenset(("conversations",)),
     is_sharegpt,
     read_sharegpt,
     {
@@ -92,6 +93,7 @@ LMSYS = Format(
     "lmsys-chat",
     "LMSYS-Chat-1M: `conversation` of role/content with `conversation_id`",
     ("prompts", "demonstrations"),
+    frozenset(("conversation",)),
     is_lmsys,
     read_lmsys,
     {
@@ -110,6 +112,7 @@ WILDCHAT = Format(
     "wildchat",
     "WildChat: `conversation` with `conversation_hash`; `hashed_ip` is the user, `timestamp` the time",
     ("prompts", "demonstrations"),
+    frozenset(("conversation_hash",)),
     is_wildchat,
     read_wildchat,
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from rlhf.data.lines import Wrong
@@ -44,7 +45,7 @@ def named(name: str) -> Format:
 def recognised(row: Mapping[str, Any], kind: str) -> Format:
     """The format of a record that gives records of the kind. Raises Wrong where there is none."""
     other = None
-    for format in FORMATS:
+    for format in _candidates(tuple(row)):
         if format.recognises(row):
             if kind in format.kinds:
                 return format
@@ -59,3 +60,9 @@ def recognised(row: Mapping[str, Any], kind: str) -> Format:
         "missing, and no known format has this record's fields: `rlhf data formats` lists them, "
         "--format names one and --map OURS=THEIRS fields of your own",
     )
+
+
+@lru_cache(maxsize=1 << 10)
+def _candidates(fields: tuple[str, ...]) -> tuple[Format, ...]:
+    """The formats that a record of these fields may have."""
+    return tuple(format for format in FORMATS if not format.needs.isdisjoint(fields))

@@ -213,6 +213,12 @@ LANGFUSE = Format(
     "langfuse",
     "Langfuse exports of traces and generations: `input`, `output`, `userId`",
     ("prompts", "demonstrations"),
+    frozenset(
+        (
+            "input",
+            "trace",
+        )
+    ),
     is_langfuse,
     read_langfuse,
     {
@@ -229,6 +235,13 @@ OTEL = Format(
     "otel-genai",
     "OpenTelemetry spans with gen_ai.input.messages (also OTLP's resourceSpans, and gen_ai.prompt.0.content)",
     ("prompts", "demonstrations"),
+    frozenset(
+        (
+            "resourceSpans",
+            "gen_ai.input.messages",
+            "attributes",
+        )
+    ),
     is_otel,
     read_otel,
     {

@@ -50,6 +50,12 @@ HH = Format(
     "hh-transcript",
     "a conversation in one text, split at HH-RLHF's markers Human: and Assistant: (or ### Human:)",
     ("prompts", "demonstrations"),
+    frozenset(
+        (
+            "text",
+            "prompt",
+        )
+    ),
     is_transcript,
     read_transcript,
     {"id": "h1", "user_id": "u1", "text": "\n\nHuman: Why is the sky blue?\n\nAssistant:"},

@@ -1,0 +1,178 @@
+"""What a format gave, finished: cleaned, cut for its kind, with ids, a user and a time, and checked by the contract.
+
+The same for all formats. A draft is a row in the contract's names whose values are still as somebody's program wrote
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import xxhash
+
+from rlhf.data import contract, thoughts
+from rlhf.data.fields import MAX_ID, SOURCES, USE_CASES, extra
+from rlhf.data.lines import Record, Wrong
+from rlhf.data.reading import conversation, values
+from rlhf.data.reading.formats import LeftOut, Notes
+
+#: fields that look like what a model should have read
+CONTENT = (
+    "system", "instructions", "instruction", "system_prompt", "system_message", "input", "context", "passage",
+    "question", "query", "document", "article", "tool_calls", "functions", "function_call", "tools", "documents",
+)  # fmt: skip
+UNNAMED = "unknown"
+_SYSTEM = ("system", "instructions", "system_prompt", "system_message")
+_OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+_IDENTITY = ("id", "user_id", "labeler_id", "prompt_id")
+_NO_USER = "missing: name its field by --user-field, or say --one-user-each or --anonymous"
+_PROMPT = frozenset(("id", "user_id", "messages", "source", "use_case", "created_at"))
+_ASKS_FOR_MORE = frozenset(
+    (*CONTENT, *_OTHER_MEDIA, "source", "use_case", "created_at", "text", "message_fields")
+)
+_encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are to be read where they do not say it themselves.
+
+    format: a name from recognition.NAMES; None recognises. user_field: where the user's id stands (a.b for a field
+    in a field). map: {our field: theirs}. users: what a prompt without a user gets: nothing (it is rejected), a user
+    of its own, or one that all share.
+    """
+
+    format: str | None = None
+    user_field: str | None = None
+    map: Mapping[str, str] = field(default_factory=dict)
+    users: Literal["named", "one-each", "anonymous"] = "named"
+
+
+def finished(draft: Record, kind: str, options: Options, content: str, notes: Notes, unused: Notes) -> Record:
+    """The record of a draft. Raises Wrong and LeftOut.
+
+    content: stands for the row and the draft's place in it, for an id where there is none. notes: what is done is
+    counted there. unused: so are fields that look like content and stay extras.
+    """
+    plain = kind == "prompts" and draft.keys().isdisjoint(_ASKS_FOR_MORE)
+    if plain:
+        done = conversation.cleaned(draft.get("messages"), notes)
+        conversation.prompt(done, notes)
+        draft["messages"] = done.turns
+        if done.has_fields:
+            draft["message_fields"] = done.fields
+    else:
+        if kind != "pretraining":
+            _said(draft, kind, notes)
+        _name_by_contract(draft, kind, notes)
+        for name in CONTENT:
+            if draft.get(name):
+                unused[name] += 1
+    for name in _IDENTITY:
+        value = draft.get(name)
+        if value is not None and type(value) is not str:
+            draft[name] = values.identity(value, notes)
+    if kind in ("demonstrations", "comparisons") and draft.get("labeler_id") in (None, ""):
+        draft["labeler_id"] = UNNAMED
+        notes[f"records name no labeler: labeler_id is {UNNAMED}"] += 1
+    if draft.get("id") in (None, "") and kind != "pretraining":
+        draft["id"] = f"row-{content}"
+    if kind == "prompts" and draft.get("user_id") in (None, ""):
+        if options.users == "named":
+            raise Wrong("user_id", _NO_USER)
+        notes["records without a user"] += 1
+        draft["user_id"] = draft["id"] if options.users == "one-each" else "anonymous"
+    if plain and _is_plain_id(draft["id"]) and _is_plain_id(draft["user_id"]):
+        return {
+            "id": draft["id"],
+            "user_id": draft["user_id"],
+            "messages": draft["messages"],
+            "source": "api",
+            "use_case": None,
+            "created_at": None,
+            "extra": None if len(draft) == 3 else extra(draft, _PROMPT),
+        }
+    return contract.CHECKS[kind](draft)
+
+
+def content_of(row: Record, line: bytes | None = None) -> str:
+    """32 hexadecimal digits that are equal for equal rows. line: its JSON, where it is at hand."""
+    return xxhash.xxh3_128_hexdigest(_encode(row) if line is None else line)
+
+
+def _is_plain_id(name: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and "!" <= name[:1] <= "~"
+        and len(name) <= MAX_ID
+        and name.isascii()
+        and "\x00" not in name
+    )
+
+
+def _said(draft: Record, kind: str, notes: Notes) -> None:
+    """Clean what is said in a draft, and cut it as its kind needs it."""
+    for name in _OTHER_MEDIA:
+        if draft.get(name):
+            raise LeftOut(f"the record holds `{name}`")
+    given = draft.get("messages")
+    completion = draft.get("completion")
+    if given is None:
+        text = draft.get("text")
+        if not isinstance(text, str):
+            return  # the contract says what is missing
+        if isinstance(completion, str | None) and not any(draft.get(name) for name in _SYSTEM):
+            return
+        given = [{"role": "user", "content": text}]
+        del draft["text"]
+    if kind == "demonstrations" and isinstance(completion, list | dict):
+        given = [*given, *(completion if isinstance(completion, list) else [completion])]
+        completion = None
+    done = conversation.cleaned(given, notes)
+    for name in _SYSTEM:
+        text = _system_text(draft, name)
+        if text:
+            conversation.with_system(done, text)
+    if kind == "demonstrations" and completion is None:
+        draft["completion"] = conversation.demonstration(done, notes)
+    else:
+        if kind != "prompts" and done.turns and done.turns[-1]["role"] != "user":
+            raise Wrong("messages", "must end with a user's message")
+        conversation.prompt(done, notes)
+    draft["messages"] = done.turns
+    if done.has_fields:
+        draft.setdefault("message_fields", done.fields)
+
+
+def _system_text(draft: Record, name: str) -> str:
+    """The text of a system prompt beside the messages, taken out of the draft."""
+    value = draft.get(name)
+    if not isinstance(value, str | list):
+        return ""
+    del draft[name]
+    if not value:
+        return ""
+    turns = conversation.cleaned([{"role": "system", "content": value}], Notes(), name).turns
+    return turns[0]["content"] if turns else ""
+
+
+def _name_by_contract(draft: Record, kind: str, notes: Notes) -> None:
+    """Times in ISO 8601; a source or use case of another vocabulary is an extra; thoughts are told."""
+    if draft.get("created_at") is not None:
+        draft["created_at"] = values.moment(draft["created_at"], notes)
+    if (
+        kind == "demonstrations"
+        and isinstance(draft.get("completion"), str)
+        and thoughts.begins(draft["completion"])
+    ):
+        notes["completions with thoughts, which data.thinking cuts off or keeps at curation"] += 1
+    if kind not in ("prompts", "demonstrations"):
+        return
+    for name, allowed in (("source", SOURCES), ("use_case", USE_CASES)):
+        value = draft.get(name)
+        if value is not None and value not in allowed:
+            draft[f"{name}_given"] = draft.pop(name)
+            notes[f"records with a {name} that is none of ours, kept as {name}_given"] += 1
