@@ -58,7 +58,8 @@ class DataParams(Section):
         "filter", description="what happens to a training prompt with PII (paper: filter)"
     )
     thinking: Literal["cut", "keep"] = Field(
-        "cut", description="what happens to the thought (<think>...</think>) that a demonstration's answer begins with"
+        "cut",
+        description="what happens to the thought (<think>...</think>) that a demonstration's answer begins with",
     )
     valid_share: float = Field(0.08, gt=0, lt=0.5, description="share of users in the validation split")
     test_share: float = Field(0.10, gt=0, lt=0.5, description="share of users in the test split")
