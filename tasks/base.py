@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlhf.models.plain import require_plain
+from rlhf.models.suitable import require_reward_model
 from tasks import keys, stage
 from tasks.data import curated_files
 from tasks.registry import StageRef
@@ -14,9 +15,12 @@ from tasks.stage import Outcome, Round, stage_task
 @stage_task(name="ensure-base")
 def ensure_base(this: Round, data: StageRef) -> StageRef:
     """Registers a version of `base`."""
-    start = this.params.reward_model.base
+    start, path = this.params.reward_model.base, this.params.base.path
     if start not in ("sft", "base"):  # opened hours later, but looked at now
         require_plain(Path(start))
+    elif path is not None and Path(path).is_dir():
+        require_plain(Path(path))
+        require_reward_model(Path(path), start)
 
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)

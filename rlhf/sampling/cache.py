@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from rlhf.models.packed import layout_of
+from rlhf.models.packed import layout_of, positions_of, takes
 from rlhf.models.policy import logits_at
 from rlhf.models.rows import pad
 
@@ -142,25 +142,49 @@ class Padded:
         ids = [[self.pad_id] * (width - len(prompt)) + prompt for prompt in prompts]
         starts = torch.tensor([width - len(prompt) for prompt in prompts])
         self.is_real = (torch.arange(width) >= starts[:, None]).long().to(device)
-        return self.model(
-            input_ids=torch.tensor(ids, device=device),
-            attention_mask=self.is_real,
-            position_ids=(self.is_real.cumsum(1) - 1).clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        return self._logits(torch.tensor(ids, device=device), positions_of(self.is_real.bool()))
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
         self.is_real = torch.cat([self.is_real, torch.ones_like(tokens)[:, None]], dim=1)
+        return self._logits(tokens[:, None], positions[:, None])
+
+    def _logits(self, ids: Tensor, positions: Tensor) -> Tensor:
+        given = {"position_ids": positions, "logits_to_keep": 1}
         return self.model(
-            input_ids=tokens[:, None],
+            input_ids=ids,
             attention_mask=self.is_real,
-            position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
+            **{name: value for name, value in given.items() if takes(self.model, name)},
         ).logits[:, -1]
 
     def keep(self, rows: Tensor) -> None:
         self.is_real = self.is_real[rows]
         self.cache.batch_select_indices(rows)
+
+
+class Replayed:
+    """The same for a model that keeps no cache of ours: each step reads the rows whole again, padded on the right.
+
+    Slow, and right for every model whose forward pass is: what stands after a token changes nothing before it.
+    """
+
+    def __init__(self, model: Any, pad_id: int) -> None:
+        self.model, self.pad_id, self.rows = model, pad_id, list[list[int]]()
+
+    def read(self, prompts: list[list[int]], _: Tensor) -> Tensor:
+        self.rows = [list(prompt) for prompt in prompts]
+        return self._logits()
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        for row, token in zip(self.rows, tokens.tolist(), strict=True):
+            row.append(token)
+        return self._logits()
+
+    def keep(self, rows: Tensor) -> None:
+        self.rows = [self.rows[row] for row in rows.tolist()]
+
+    def _logits(self) -> Tensor:
+        batch = pad(self.rows, [[]] * len(self.rows), self.pad_id, self.model.device)
+        ends = batch.is_real.sum(1).cumsum(0) - 1
+        return logits_at(self.model, batch.ids, batch.is_real, layout_of(batch.is_real), ends)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.models.packed import is_packing
-from rlhf.sampling.cache import Padded, Slots
+from rlhf.sampling.probe import how, keeper
 
 #: rows that have ended are replaced once they are this share: several prompts are read at the price of one
 RETIRED = 0.2
@@ -66,16 +65,14 @@ def decode(
     slots: int,
     on_ended: Callable[[int], None] | None = None,
 ) -> None:
-    """Fill `answers`, one a prompt, `slots` rows at a time; a model that does not pack reads all prompts at once.
+    """Fill `answers`, one a prompt, `slots` rows at a time; a model that does not decode in slots reads all prompts at once.
 
     on_ended(n) is told of n more answers that have ended.
     """
     device = model.device
     slots = min(slots, len(prompts))
     prompt_lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    held: Slots | Padded = Padded(model, pad_id)
-    if is_packing(model):
-        held = Slots(model, pad_id, slots, int(prompt_lengths.max()) + answers.room)
+    held = keeper(model, pad_id, how(model, pad_id), slots, int(prompt_lengths.max()) + answers.room)
     rows = torch.zeros(slots, dtype=torch.int64, device=device)  # which answer stands in each slot
     tokens = torch.zeros_like(rows)
     is_open = torch.zeros_like(rows, dtype=torch.bool)

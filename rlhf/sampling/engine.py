@@ -14,10 +14,10 @@ from torch import Tensor
 from rlhf import distributed
 from rlhf.chat import Message, encode_prompt
 from rlhf.models.laid_out import laid_out
-from rlhf.models.packed import is_packing
 from rlhf.models.rows import in_order
 from rlhf.sampling.cache import bytes_a_token
 from rlhf.sampling.decoding import Answers, decode
+from rlhf.sampling.probe import how
 
 #: tokens of the cache at most: on a CPU few, which stay near it
 CACHE_TOKENS = {"cpu": 8192, "cuda": 131072}
@@ -58,7 +58,7 @@ def sample(
     """
     ids = [encode_prompt(tokenizer, messages) for messages in prompts]
     slots = _slots(model, ids, max_new_tokens, max_tokens)
-    part = slots * REFILLS if is_packing(model) else slots
+    part = slots * REFILLS if refills(model, tokenizer) else slots
     parts = _parts(ids, max(2, distributed.world_size(), -(-len(ids) // part)))
     numbers = random_numbers(seed, len(ids), max_new_tokens)
 
@@ -91,13 +91,18 @@ def sample_ids(
     first: the number of the first prompt among those of every process, which its random numbers go by.
     """
     slots = _slots(model, prompts, max_new_tokens, max_tokens)
-    parts = _parts(prompts, 1 if is_packing(model) else -(-len(prompts) // slots))
+    parts = _parts(prompts, 1 if refills(model, tokenizer) else -(-len(prompts) // slots))
     numbers = random_numbers(seed, first + len(prompts), max_new_tokens)[first:]
     found = []
     for part in parts:
         answers = Answers(tokenizer, numbers[part], temperature, stop, model.device)
         found.append(_answer(model, tokenizer, [prompts[row] for row in part], answers, slots))
     return in_order(parts, found)
+
+
+def refills(model: Any, tokenizer: Any) -> bool:
+    """Whether a row that ends makes room for the next prompt."""
+    return how(model, tokenizer.pad_token_id) == "slots"
 
 
 def random_numbers(seed: int, rows: int, columns: int) -> Tensor:

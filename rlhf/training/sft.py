@@ -107,6 +107,7 @@ def train_supervised(
         max_grad_norm=1.0,
         max_length=None,
         completion_only_loss=True,
+        router_aux_loss_coef=0.0,  # the loss is ours: a mixture of experts must not add its routers' to it
         train_sampling_strategy="group_by_length",
         gradient_checkpointing=compute.activation_checkpointing,
         ddp_find_unused_parameters=False,
@@ -123,6 +124,7 @@ def train_supervised(
         dataloader_pin_memory=False,
     )
     follower = _Follower(job, tokenizer, name, label)
+    routers = getattr(model.config, "router_aux_loss_coef", None)
     trainer = ResponseLossTrainer(
         model=model,
         args=config,
@@ -132,6 +134,8 @@ def train_supervised(
         callbacks=[follower],
         optimizers=(optimizer, None),
     )
+    if routers is not None:  # the trainer set it to 0, and what is saved says what the model came with
+        model.config.router_aux_loss_coef = routers
     follower.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -157,9 +161,8 @@ class ResponseLossTrainer(SFTTrainer):
             )
             logits, labels = outputs.logits[0], labels[targets]
         else:
-            outputs = model(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-            )
+            own = self.accelerator.unwrap_model(model)
+            outputs = model(**packed.padded(own, inputs["input_ids"], inputs["attention_mask"].bool()))
             is_target = inputs["labels"][:, 1:] != -100
             logits, labels = outputs.logits[:, :-1][is_target], inputs["labels"][:, 1:][is_target]
         losses = functional.cross_entropy(logits.float(), labels, reduction="sum")

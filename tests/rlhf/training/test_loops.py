@@ -256,13 +256,21 @@ def test_the_epoch_that_the_reward_model_likes_is_chosen(world, tmp_path):
 @pytest.mark.parametrize("stage", ["ppo", "reward_model"])
 def test_bfloat16_trains_masters_in_float32(world, tmp_path, monkeypatch, stage):
     given = world.for_ppo if stage == "ppo" else world.for_reward_model
-    computed, forward = set(), LlamaMLP.forward
+    computed, forward, gap = set(), LlamaMLP.forward, packed.packing_gap
 
     def seen(self, hidden):
         computed.add((hidden.dtype, self.gate_proj.weight.dtype))
         return forward(self, hidden)
 
+    def probed(model):
+        """A model is probed as it was opened, in float32, before it is rounded."""
+        before = set(computed)
+        found = gap(model)
+        computed.intersection_update(before)
+        return found
+
     monkeypatch.setattr(LlamaMLP, "forward", seen)
+    monkeypatch.setattr(packed, "packing_gap", probed)
     world.run(stage, tmp_path, given, **{stage: {"dtype": "bfloat16"}})
     assert computed == {(torch.bfloat16, torch.bfloat16)}, "bfloat16 is really on"
     start = weights(world.rl_start if stage == "ppo" else world.base)

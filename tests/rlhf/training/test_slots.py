@@ -10,7 +10,7 @@ import torch
 
 from rlhf.models import tokenizer
 from rlhf.models.packed import prepare
-from rlhf.sampling import cache
+from rlhf.sampling import cache, probe
 from rlhf.sampling.cache import Slots, bytes_a_token
 from rlhf.sampling.decoding import Answers, draw
 from rlhf.sampling.engine import random_numbers, sample_ids
@@ -125,7 +125,8 @@ def test_slots_are_refilled_while_others_go_on_and_bound_memory(model, words, pr
             read.append(len(slots))
             return super().read(prompts, slots)
 
-    monkeypatch.setattr("rlhf.sampling.decoding.Slots", Watched)
+    probe.how(model, words.pad_token_id)  # it tries slots of its own, once
+    monkeypatch.setattr("rlhf.sampling.probe.Slots", Watched)
     answers(model, words, prompts, slots=5)
     assert read[0] == 5 and sum(read) == len(prompts)
     assert any(count < 5 for count in read[1:-1])  # the others went on
