@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 
 from rlhf.data.lines import Wrong
@@ -25,6 +26,8 @@ def created_at(value: Any) -> str | None:
     """
     if value is None:
         return None
+    if type(value) is str and is_plain(value):
+        return value
     try:
         moment = _moment(value)
     except (ValueError, OverflowError, OSError):
@@ -32,6 +35,33 @@ def created_at(value: Any) -> str | None:
     if not _FIRST <= moment <= datetime.now(UTC) + timedelta(days=1):
         raise Wrong("created_at", "must lie between the year 2000 and tomorrow")
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def is_plain(moment: str) -> bool:
+    """Whether it is a time in the form that the records keep, YYYY-MM-DDThh:mm:ss[.ffffff]Z, after 2000 and past."""
+    if moment[4:20:3] != "--T::Z" or len(moment) != 20:
+        if len(moment) != 27 or moment[4:20:3] != "--T::." or moment[26] != "Z" or moment[20:26] == "000000":
+            return False
+        if not (moment[20:26].isascii() and moment[20:26].isdigit()):
+            return False
+    if not _is_past_day(moment[:10]):
+        return False
+    try:
+        time.fromisoformat(moment[11:19])
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_past_day(day: str) -> bool:
+    """Whether it is a day, YYYY-MM-DD, after 2000 and two days ago or more: a margin, so that offsets do not matter."""
+    if not day >= "2000":
+        return False
+    try:
+        return date.fromisoformat(day) < date.today() - timedelta(days=1)
+    except ValueError:
+        return False
 
 
 def _moment(value: Any) -> datetime:

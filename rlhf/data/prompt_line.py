@@ -6,14 +6,12 @@ wrong with it. The two agree: a test compares them.
 
 from __future__ import annotations
 
-from datetime import date, time, timedelta
-from functools import lru_cache
-
 import msgspec
 
 from rlhf.data.fields import MAX_ID, ROLES, SOURCES, USE_CASES
 from rlhf.data.json_line import SPACED_COLON
 from rlhf.data.lines import Record
+from rlhf.data.moment import is_plain
 
 _ROLES, _SOURCES, _USE_CASES = map(frozenset, (ROLES, SOURCES, USE_CASES))
 
@@ -54,7 +52,7 @@ def plain_prompt(line: bytes) -> Record | None:
         return None
     if (source and source not in _SOURCES) or (use_case and use_case not in _USE_CASES):
         return None
-    if moment and not _is_plain_moment(moment):
+    if moment and not is_plain(moment):
         return None
     if text:
         if not _is_plain(text):
@@ -80,25 +78,3 @@ def plain_prompt(line: bytes) -> Record | None:
 def _is_plain(text: str) -> bool:
     """Whether it begins with a visible ASCII character, as nearly every text does."""
     return "!" <= text[:1] <= "~"
-
-
-def _is_plain_moment(moment: str) -> bool:
-    """Whether it is a time of the form that the records keep, YYYY-MM-DDThh:mm:ssZ, after 2000 and past."""
-    if len(moment) != 20 or moment[4::3] != "--T::Z" or not _is_past_day(moment[:10]):
-        return False
-    try:
-        time.fromisoformat(moment[11:19])
-    except ValueError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=1 << 12)
-def _is_past_day(day: str) -> bool:
-    """Whether it is a day, YYYY-MM-DD, after 2000 and two days ago or more: a margin, so that offsets do not matter."""
-    if not day >= "2000":
-        return False
-    try:
-        return date.fromisoformat(day) < date.today() - timedelta(days=1)
-    except ValueError:
-        return False

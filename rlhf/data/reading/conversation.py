@@ -24,6 +24,7 @@ ROLES = {
     "function_call": "tool", "function_response": "tool", "tool_call": "tool", "tool_response": "tool",
     "function_call_output": "tool",
 }  # fmt: skip
+_NONE: dict[str, Any] = {}  # never changed
 TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
 TOOL_PARTS = frozenset((
     "tool_use", "tool_result", "tool_call", "tool_call_response", "server_tool_use", "web_search_tool_result",
@@ -37,7 +38,7 @@ TOOL_TURNS, TOOL_CALLS = "tool turns left out", "tool calls left out"
 EMPTY, JOINED, THOUGHTS = "empty turns left out", "turns joined to the same speaker's", "thoughts left out"
 
 
-@dataclass
+@dataclass(slots=True)
 class Conversation:
     """turns: {role, content}, no two neighbours by one speaker, but for system turns none empty.
 
@@ -53,7 +54,8 @@ class Conversation:
 
     def upto(self, end: int) -> None:
         del self.turns[end:], self.fields[end:]
-        self.has_fields = self.has_fields and any(self.fields)
+        if self.has_fields:
+            self.has_fields = any(self.fields)
 
 
 def is_plain(messages: list[Turn]) -> bool:
@@ -80,7 +82,10 @@ def cleaned(given: Any, notes: Notes, where: str = "messages") -> Conversation:
                 notes[EMPTY] += 1
                 continue
             raise Wrong(f"{where}[{at}]", "must be an object {role, content}")
-        role = _role(message, where, at)
+        given_role = message.get("role")
+        role = ROLES.get(given_role) if type(given_role) is str else None
+        if role is None:
+            role = _role(message, where, at)
         if role == "thought":
             notes[THOUGHTS] += 1
             continue
@@ -90,14 +95,14 @@ def cleaned(given: Any, notes: Notes, where: str = "messages") -> Conversation:
             done.rests_on_tools = len(turns)
             notes[TOOL_TURNS] += 1
             continue
-        if not isinstance(content, str):
+        if type(content) is not str:
             content, lost = _text(content, notes, done, f"{where}[{at}].content")
         if len(message) > 2:
             if role == "assistant":
                 _leave_out_calls(message, content, notes, done)
             rest = {key: item for key, item in message.items() if key not in _SAID and item is not None}
         else:
-            rest = {}
+            rest = _NONE
         if "!" <= content[:1] <= "~":
             if "\x00" in content:
                 raise Wrong(f"{where}[{at}].content", "holds a NUL or a lone surrogate")
@@ -111,12 +116,13 @@ def cleaned(given: Any, notes: Notes, where: str = "messages") -> Conversation:
             continue
         if role == before:
             turns[-1]["content"] += "\n\n" + content
-            done.fields[-1] |= rest
+            done.fields[-1] = done.fields[-1] | rest
             notes[JOINED] += 1
         else:
             turns.append({"role": role, "content": content})
             done.fields.append(rest)
-        done.has_fields = done.has_fields or bool(rest)
+        if rest:
+            done.has_fields = True
         before = role
     return done
 
@@ -138,12 +144,13 @@ def prompt(done: Conversation, notes: Notes) -> None:
     end = len(turns)
     while end and turns[end - 1]["role"] != "user":
         end -= 1
-    lost = done.missing.get(end - 1) or (not end and next(iter(done.missing.values()), ""))
-    if lost:
-        raise LeftOut(f"the user's turn holds a part of type {lost}")
+    if done.missing:
+        lost = done.missing.get(end - 1) or (not end and next(iter(done.missing.values())))
+        if lost:
+            raise LeftOut(f"the user's turn holds a part of type {lost}")
     if not end:
         raise LeftOut("no turn of a user")
-    if any(done.missing.get(at) for at in range(end)):
+    if done.missing and any(done.missing.get(at) for at in range(end)):
         notes.update(f"parts of type {kind} left out" for at, kind in done.missing.items() if at < end)
     answers = len(turns) - end
     if answers:

@@ -16,6 +16,7 @@ import xxhash
 from rlhf.data import contract, thoughts
 from rlhf.data.fields import MAX_ID, SOURCES, USE_CASES, extra
 from rlhf.data.lines import Record, Wrong
+from rlhf.data.moment import created_at
 from rlhf.data.reading import conversation, values
 from rlhf.data.reading.formats import LeftOut, Notes
 
@@ -29,7 +30,8 @@ _SYSTEM = ("system", "instructions", "system_prompt", "system_message")
 _OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 _IDENTITY = ("id", "user_id", "labeler_id", "prompt_id")
 _NO_USER = "missing: name its field by --user-field, or say --one-user-each or --anonymous"
-_PROMPT = frozenset(("id", "user_id", "messages", "source", "use_case", "created_at"))
+_ABSENT = (None, "")
+_PROMPT = frozenset(("id", "user_id", "messages", "text", "source", "use_case", "created_at"))
 _ASKS_FOR_MORE = frozenset(
     (*CONTENT, *_OTHER_MEDIA, "source", "use_case", "created_at", "text", "message_fields")
 )
@@ -51,14 +53,15 @@ class Options:
     users: Literal["named", "one-each", "anonymous"] = "named"
 
 
-def finished(draft: Record, kind: str, options: Options, content: str, notes: Notes, unused: Notes) -> Record:
+def finished(
+    draft: Record, kind: str, options: Options, row: bytes, place: int, notes: Notes, unused: Notes
+) -> Record:
     """The record of a draft. Raises Wrong and LeftOut.
 
-    content: stands for the row and the draft's place in it, for an id where there is none. notes: what is done is
-    counted there. unused: so are fields that look like content and stay extras.
+    row, place: JSON of the row that the draft is from and its place among that row's, for an id where there is none.
+    notes: what is done is counted there. unused: so are fields that look like content and stay extras.
     """
-    plain = kind == "prompts" and draft.keys().isdisjoint(_ASKS_FOR_MORE)
-    if plain:
+    if kind == "prompts" and draft.keys().isdisjoint(_ASKS_FOR_MORE):
         done = conversation.cleaned(draft.get("messages"), notes)
         conversation.prompt(done, notes)
         draft["messages"] = done.turns
@@ -71,36 +74,56 @@ def finished(draft: Record, kind: str, options: Options, content: str, notes: No
         for name in CONTENT:
             if draft.get(name):
                 unused[name] += 1
-    for name in _IDENTITY:
-        value = draft.get(name)
-        if value is not None and type(value) is not str:
-            draft[name] = values.identity(value, notes)
-    if kind in ("demonstrations", "comparisons") and draft.get("labeler_id") in (None, ""):
-        draft["labeler_id"] = UNNAMED
-        notes[f"records name no labeler: labeler_id is {UNNAMED}"] += 1
-    if draft.get("id") in (None, "") and kind != "pretraining":
-        draft["id"] = f"row-{content}"
-    if kind == "prompts" and draft.get("user_id") in (None, ""):
-        if options.users == "named":
-            raise Wrong("user_id", _NO_USER)
-        notes["records without a user"] += 1
-        draft["user_id"] = draft["id"] if options.users == "one-each" else "anonymous"
-    if plain and _is_plain_id(draft["id"]) and _is_plain_id(draft["user_id"]):
-        return {
-            "id": draft["id"],
-            "user_id": draft["user_id"],
-            "messages": draft["messages"],
-            "source": "api",
-            "use_case": None,
-            "created_at": None,
-            "extra": None if len(draft) == 3 else extra(draft, _PROMPT),
-        }
-    return contract.CHECKS[kind](draft)
+        for name in _IDENTITY:
+            if name in draft:
+                draft[name] = values.identity(draft[name], notes)
+        if kind in ("demonstrations", "comparisons") and draft.get("labeler_id") in _ABSENT:
+            draft["labeler_id"] = UNNAMED
+            notes[f"records name no labeler: labeler_id is {UNNAMED}"] += 1
+        if kind != "pretraining" and draft.get("id") in _ABSENT:
+            draft["id"] = _made_id(row, place)
+    return _prompt(draft, options, row, place, notes) if kind == "prompts" else contract.CHECKS[kind](draft)
 
 
-def content_of(row: Record, line: bytes | None = None) -> str:
-    """32 hexadecimal digits that are equal for equal rows. line: its JSON, where it is at hand."""
-    return xxhash.xxh3_128_hexdigest(_encode(row) if line is None else line)
+def _prompt(draft: Record, options: Options, row: bytes, place: int, notes: Notes) -> Record:
+    """A prompt's record, once what it says is clean."""
+    name, user = draft.get("id"), draft.get("user_id")
+    if type(name) is not str or not name:
+        name = draft["id"] = _made_id(row, place) if name in _ABSENT else values.identity(name, notes)
+    if type(user) is not str or not user:
+        if user is None or user == "":
+            if options.users == "named":
+                raise Wrong("user_id", _NO_USER)
+            notes["records without a user"] += 1
+            user = name if options.users == "one-each" else "anonymous"
+        else:
+            user = values.identity(user, notes)
+        draft["user_id"] = user
+    if "messages" not in draft or not (_is_plain_id(name) and _is_plain_id(user)):
+        return contract.check_prompt(draft)
+    if "text" in draft and draft["text"] is not None:
+        raise Wrong("text", "given beside messages; one of them is allowed")
+    moment = draft.get("created_at")
+    return {
+        "id": name,
+        "user_id": user,
+        "messages": draft["messages"],
+        "source": draft.get("source") or "api",
+        "use_case": draft.get("use_case"),
+        "created_at": moment if moment is None else created_at(moment),
+        "extra": None if draft.keys() <= _PROMPT else extra(draft, _PROMPT),
+    }
+
+
+def _made_id(row: bytes, place: int) -> str:
+    """The same for rows that say the same, wherever they stand."""
+    made = xxhash.xxh3_128_hexdigest(row)
+    return f"row-{made}-{place}" if place else f"row-{made}"
+
+
+def row_of(row: Record) -> bytes:
+    """JSON of a row that comes from no line of JSON."""
+    return _encode(row)
 
 
 def _is_plain_id(name: Any) -> bool:

@@ -102,13 +102,13 @@ class Reader:
     ) -> Iterable[Record]:
         """The records of a row; what is wrong with it is a reject."""
         try:
-            row, flaw, content = self._row(value)
+            row, flaw, told = self._row(value)
             format = self._forced or recognition.recognised(row, self.kind)
             if format.gather is not None:
                 gathered.setdefault(format.name, []).append(row)
                 self._told(format.name).records += 1
                 return ()
-            found = self._converted(format, row, content)
+            found = self._converted(format, row, told)
             if flaw:
                 raise Wrong("", flaw)
             return found
@@ -118,54 +118,53 @@ class Reader:
             self.rejects.append(Reject(name, line, wrong.field, wrong.reason))
             return ()
 
-    def _row(self, value: bytes | Record | Wrong) -> tuple[Record, str, str]:
-        """The row with its lists unpacked and its fields mapped; json_line's flaw; what stands for its content."""
-        flaw, line = "", None
-        if isinstance(value, bytes):
-            row, flaw, line = json_line.decode_any(value, contract.KNOWN)
+    def _row(self, value: bytes | Record | Wrong) -> tuple[Record, str, bytes]:
+        """The row with its lists unpacked and its fields mapped; json_line's flaw; JSON that stands for its content."""
+        flaw = ""
+        if type(value) is bytes:
+            row, flaw, told = json_line.decode_any(value, contract.KNOWN)
         elif isinstance(value, Wrong):
             raise value
         else:
-            row = value
-        content = drafts.content_of(row, line)
-        row = values.unpacked(row)
+            assert isinstance(value, dict)
+            row, told = value, drafts.row_of(value)
+        if not row.keys().isdisjoint(values.STRUCTURED):
+            row = values.unpacked(row)
         for ours, theirs in self.options.map.items():
             given = values.at_path(row, theirs)
             row.pop(theirs, None)
             if given is not None:
                 row[ours] = given
-        return row, flaw, content
+        return row, flaw, told
 
-    def _converted(self, format: Format, row: Record, content: str) -> list[Record]:
+    def _converted(self, format: Format, row: Record, told: bytes) -> list[Record]:
         """The records of a row; raises Wrong, and counts what a row leaves out."""
         options, notes, unused = self.options, self._notes, self._unused
         user = values.at_path(row, options.user_field) if options.user_field else None
         found: list[Record] = []
-        left: list[str] = []
+        counts = self._told(format.name)
         place = 0
         try:
             for draft in format.read(row, self.kind, notes):
                 if user is not None:
                     draft["user_id"] = user
                 try:
-                    own = content if not place else f"{content}-{place}"
-                    found.append(drafts.finished(draft, self.kind, options, own, notes, unused))
+                    found.append(drafts.finished(draft, self.kind, options, told, place, notes, unused))
                 except LeftOut as reason:
-                    left.append(reason.reason)
+                    counts.left_out[reason.reason] += 1
                 place += 1
         except LeftOut as reason:
-            left.append(reason.reason)
-        told = self._told(format.name)
-        told.records += format.gather is None
-        told.given += len(found)
+            counts.left_out[reason.reason] += 1
+        counts.records += format.gather is None
+        counts.given += len(found)
         if notes:
-            told.notes.update(notes)
+            for note, count in notes.items():
+                counts.notes[note] += count
             notes.clear()
         if unused:
-            told.unused.update(unused)
+            for name, count in unused.items():
+                counts.unused[name] += count
             unused.clear()
-        if left:
-            told.left_out.update(left)
         return found
 
     # ------------------------------------------------------------ rows of one file together, and rows seen again
@@ -176,7 +175,7 @@ class Reader:
         assert format.gather is not None
         for row in format.gather(rows):
             try:
-                found = self._converted(format, row, drafts.content_of({"id": str(row.get("id"))}))
+                found = self._converted(format, row, drafts.row_of({"id": str(row.get("message_tree_id"))}))
             except Wrong as wrong:
                 self.rejects.append(Reject(name, 0, wrong.field, wrong.reason))
                 continue
