@@ -14,7 +14,7 @@ import msgspec
 import xxhash
 
 from rlhf.data import contract, thoughts
-from rlhf.data.fields import MAX_ID, SOURCES, USE_CASES, extra
+from rlhf.data.fields import MAX_ID, SOURCES, USE_CASES, extra, identity, string
 from rlhf.data.lines import Record, Wrong
 from rlhf.data.moment import created_at
 from rlhf.data.reading import conversation, values
@@ -35,6 +35,8 @@ _PROMPT = frozenset(("id", "user_id", "messages", "text", "source", "use_case", 
 _ASKS_FOR_MORE = frozenset(
     (*CONTENT, *_OTHER_MEDIA, "source", "use_case", "created_at", "text", "message_fields")
 )
+_QUICK = frozenset(("text", "created_at", "system"))
+_CONTENT = frozenset(CONTENT)
 _encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode
 
 
@@ -53,77 +55,103 @@ class Options:
     users: Literal["named", "one-each", "anonymous"] = "named"
 
 
-def finished(
-    draft: Record, kind: str, options: Options, row: bytes, place: int, notes: Notes, unused: Notes
-) -> Record:
+def finished(draft: Record, kind: str, options: Options, notes: Notes, unused: Notes) -> Record:
     """The record of a draft. Raises Wrong and LeftOut.
 
-    row, place: JSON of the row that the draft is from and its place among that row's, for an id where there is none.
     notes: what is done is counted there. unused: so are fields that look like content and stay extras.
     """
-    if kind == "prompts" and draft.keys().isdisjoint(_ASKS_FOR_MORE):
-        done = conversation.cleaned(draft.get("messages"), notes)
-        conversation.prompt(done, notes)
-        draft["messages"] = done.turns
-        if done.has_fields:
-            draft["message_fields"] = done.fields
-    else:
-        if kind != "pretraining":
-            _said(draft, kind, notes)
-        _name_by_contract(draft, kind, notes)
-        for name in CONTENT:
-            if draft.get(name):
-                unused[name] += 1
-        for name in _IDENTITY:
-            if name in draft:
-                draft[name] = values.identity(draft[name], notes)
-        if kind in ("demonstrations", "comparisons") and draft.get("labeler_id") in _ABSENT:
-            draft["labeler_id"] = UNNAMED
-            notes[f"records name no labeler: labeler_id is {UNNAMED}"] += 1
-        if kind != "pretraining" and draft.get("id") in _ABSENT:
-            draft["id"] = _made_id(row, place)
-    return _prompt(draft, options, row, place, notes) if kind == "prompts" else contract.CHECKS[kind](draft)
+    special = draft.keys() & _ASKS_FOR_MORE
+    if kind == "prompts" and special <= _QUICK:
+        if "system" in special or not _is_one_text(draft):
+            if "messages" in draft:
+                _clean_prompt(draft, notes)
+            elif special:
+                _said(draft, kind, notes)
+        if "created_at" in special:
+            draft["created_at"] = values.moment(draft["created_at"], notes)
+        return _prompt(draft, options, notes)
+    if kind != "pretraining":
+        _said(draft, kind, notes)
+    _name_by_contract(draft, kind, notes)
+    for name in special:
+        if name in _CONTENT and draft.get(name):
+            unused[name] += 1
+    if kind == "prompts":
+        return _prompt(draft, options, notes)
+    for name in _IDENTITY:
+        if name in draft:
+            draft[name] = values.identity(draft[name], notes)
+    if kind in ("demonstrations", "comparisons") and draft.get("labeler_id") in _ABSENT:
+        draft["labeler_id"] = UNNAMED
+        notes[f"records name no labeler: labeler_id is {UNNAMED}"] += 1
+    if kind != "pretraining" and draft.get("id") in _ABSENT:
+        draft.pop("id", None)
+        draft["id"] = made_id(draft)
+    return contract.CHECKS[kind](draft)
 
 
-def _prompt(draft: Record, options: Options, row: bytes, place: int, notes: Notes) -> Record:
+def _is_one_text(draft: Record) -> bool:
+    """Whether a prompt is one text, which then is its messages. Raises Wrong where there is nothing to read in it."""
+    text = draft.get("text")
+    if type(text) is not str or "messages" in draft:
+        return False
+    if not "!" <= text[:1] <= "~" or "\x00" in text:
+        string(text, "text")
+    del draft["text"]
+    draft["messages"] = [{"role": "user", "content": text}]
+    return True
+
+
+def _clean_prompt(draft: Record, notes: Notes) -> None:
+    done = conversation.cleaned(draft["messages"], notes)
+    if "system" in draft and (text := _system_text(draft, "system")):
+        conversation.with_system(done, text)
+    conversation.prompt(done, notes)
+    draft["messages"] = done.turns
+    if done.has_fields:
+        draft["message_fields"] = done.fields
+
+
+def _prompt(draft: Record, options: Options, notes: Notes) -> Record:
     """A prompt's record, once what it says is clean."""
-    name, user = draft.get("id"), draft.get("user_id")
-    if type(name) is not str or not name:
-        name = draft["id"] = _made_id(row, place) if name in _ABSENT else values.identity(name, notes)
-    if type(user) is not str or not user:
-        if user is None or user == "":
-            if options.users == "named":
-                raise Wrong("user_id", _NO_USER)
-            notes["records without a user"] += 1
-            user = name if options.users == "one-each" else "anonymous"
-        else:
-            user = values.identity(user, notes)
-        draft["user_id"] = user
-    if "messages" not in draft or not (_is_plain_id(name) and _is_plain_id(user)):
-        return contract.check_prompt(draft)
-    if "text" in draft and draft["text"] is not None:
+    if "messages" not in draft:
+        contract.check_prompt(draft | {"id": "none", "user_id": "none"})  # says what is missing
+        raise AssertionError("a prompt without messages passed the contract")
+    if draft.get("text") is not None:
         raise Wrong("text", "given beside messages; one of them is allowed")
     moment = draft.get("created_at")
-    return {
-        "id": name,
-        "user_id": user,
+    record = {
+        "id": "",
+        "user_id": draft.get("user_id"),
         "messages": draft["messages"],
         "source": draft.get("source") or "api",
         "use_case": draft.get("use_case"),
         "created_at": moment if moment is None else created_at(moment),
         "extra": None if draft.keys() <= _PROMPT else extra(draft, _PROMPT),
     }
+    return identified(record, draft.get("id"), options, notes)
 
 
-def _made_id(row: bytes, place: int) -> str:
-    """The same for rows that say the same, wherever they stand."""
-    made = xxhash.xxh3_128_hexdigest(row)
-    return f"row-{made}-{place}" if place else f"row-{made}"
+def identified(record: Record, name: Any, options: Options, notes: Notes) -> Record:
+    """A prompt's record with its id (made of what it says where it has none) and its user. Raises Wrong."""
+    user = record["user_id"]
+    if type(user) is not str and user is not None:
+        user = record["user_id"] = values.identity(user, notes)
+    if type(name) is not str or not name:
+        name = made_id(record) if name in _ABSENT else values.identity(name, notes)
+    if user is None or user == "":
+        if options.users == "named":
+            raise Wrong("user_id", _NO_USER)
+        notes["records without a user"] += 1
+        user = name if options.users == "one-each" else "anonymous"
+    record["id"] = name if _is_plain_id(name) else identity(name, "id")
+    record["user_id"] = user if _is_plain_id(user) else identity(user, "user_id")
+    return record
 
 
-def row_of(row: Record) -> bytes:
-    """JSON of a row that comes from no line of JSON."""
-    return _encode(row)
+def made_id(record: Record) -> str:
+    """The same for records that say the same, wherever they stand."""
+    return f"row-{xxhash.xxh3_128_hexdigest(_encode(record))}"
 
 
 def _is_plain_id(name: Any) -> bool:
@@ -178,6 +206,8 @@ def _system_text(draft: Record, name: str) -> str:
     del draft[name]
     if not value:
         return ""
+    if type(value) is str and "!" <= value[:1] <= "~" and "\x00" not in value:
+        return value
     turns = conversation.cleaned([{"role": "system", "content": value}], Notes(), name).turns
     return turns[0]["content"] if turns else ""
 

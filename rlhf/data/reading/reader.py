@@ -102,14 +102,15 @@ class Reader:
     ) -> Iterable[Record]:
         """The records of a row; what is wrong with it is a reject."""
         try:
-            row, flaw, told = self._row(value)
+            row, flaw = self._row(value)
             format = self._forced or recognition.recognised(row, self.kind)
             if format.gather is not None:
                 gathered.setdefault(format.name, []).append(row)
                 self._told(format.name).records += 1
                 return ()
-            found = self._converted(format, row, told)
+            found = self._converted(format, row)
             if flaw:
+                self._told(format.name).given -= len(found)
                 raise Wrong("", flaw)
             return found
         except Wrong as wrong:
@@ -118,16 +119,16 @@ class Reader:
             self.rejects.append(Reject(name, line, wrong.field, wrong.reason))
             return ()
 
-    def _row(self, value: bytes | Record | Wrong) -> tuple[Record, str, bytes]:
-        """The row with its lists unpacked and its fields mapped; json_line's flaw; JSON that stands for its content."""
+    def _row(self, value: bytes | Record | Wrong) -> tuple[Record, str]:
+        """The row with its lists unpacked and its fields mapped, and json_line's flaw."""
         flaw = ""
         if type(value) is bytes:
-            row, flaw, told = json_line.decode_any(value, contract.KNOWN)
+            row, flaw = json_line.decode_any(value, contract.KNOWN)
         elif isinstance(value, Wrong):
             raise value
         else:
             assert isinstance(value, dict)
-            row, told = value, drafts.row_of(value)
+            row = value
         if not row.keys().isdisjoint(values.STRUCTURED):
             row = values.unpacked(row)
         for ours, theirs in self.options.map.items():
@@ -135,24 +136,22 @@ class Reader:
             row.pop(theirs, None)
             if given is not None:
                 row[ours] = given
-        return row, flaw, told
+        return row, flaw
 
-    def _converted(self, format: Format, row: Record, told: bytes) -> list[Record]:
+    def _converted(self, format: Format, row: Record) -> list[Record]:
         """The records of a row; raises Wrong, and counts what a row leaves out."""
         options, notes, unused = self.options, self._notes, self._unused
         user = values.at_path(row, options.user_field) if options.user_field else None
         found: list[Record] = []
         counts = self._told(format.name)
-        place = 0
         try:
             for draft in format.read(row, self.kind, notes):
                 if user is not None:
                     draft["user_id"] = user
                 try:
-                    found.append(drafts.finished(draft, self.kind, options, told, place, notes, unused))
+                    found.append(drafts.finished(draft, self.kind, options, notes, unused))
                 except LeftOut as reason:
                     counts.left_out[reason.reason] += 1
-                place += 1
         except LeftOut as reason:
             counts.left_out[reason.reason] += 1
         counts.records += format.gather is None
@@ -175,7 +174,7 @@ class Reader:
         assert format.gather is not None
         for row in format.gather(rows):
             try:
-                found = self._converted(format, row, drafts.row_of({"id": str(row.get("message_tree_id"))}))
+                found = self._converted(format, row)
             except Wrong as wrong:
                 self.rejects.append(Reject(name, 0, wrong.field, wrong.reason))
                 continue

@@ -102,3 +102,17 @@ def test_identical_rows_are_one_and_another_text_under_the_same_id_is_refused(re
     records, reader = read([row, row, row | {"text": "How?"}])
     assert len(records) == 1 and reader.copies == 1
     assert [(reject.line, reject.field) for reject in reader.rejects] == [(3, "id")]
+
+
+def test_texts_of_any_script_keep_their_ids_and_users(read):
+    texts = ["¿Por qué?", "为什么?", " Why?", "\u200bWhy?", "«Why?»"]
+    rows = [{"user_id": 5 + at, "text": text} for at, text in enumerate(texts)]
+    records, reader = read(rows)
+    assert not reader.rejects
+    assert [(record["user_id"], turns(record)) for record in records] == [
+        (str(5 + at), [("user", text)]) for at, text in enumerate(texts)
+    ]
+    assert len({record["id"] for record in records}) == len(texts)
+    assert [
+        read([row | {"text": text}])[1].rejects[0].field for row in rows[:1] for text in ("", " ", "\u200b")
+    ] == ["text"] * 3
