@@ -112,6 +112,28 @@ def report(round: Annotated[int | None, typer.Argument(min=1)] = None, params: F
     print(page(round))
 
 
+@app.command()
+def release(
+    round: Annotated[int | None, typer.Argument(min=1)] = None, params: Files = None, set: Settings = None
+) -> None:
+    """Measure a round's policy on the test users, for figures to publish (the newest finished round's by default).
+
+    Rounds are tuned and gated on validation users. The gate does not see these figures; how often the test users
+    have been read is counted.
+    """
+    chosen = chosen_params(params, set)
+    from flows import local_prefect
+
+    local_prefect.prepare()
+    from flows.console import show_release
+    from flows.stages import At
+    from flows.stages import release as measure
+    from tasks import rounds
+
+    at = At(round=rounds.newest_finished() if round is None else round, params=chosen.model_dump(mode="json"))
+    show_release(measure(at))
+
+
 # ---------------------------------------------------------------- models
 
 

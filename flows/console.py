@@ -10,6 +10,7 @@ from rich.table import Table
 from flows import schedule
 from flows.hints import hint
 from flows.terminal import console
+from rlhf.evaluation.win_rate import text
 from rlhf.params import Params
 from tasks import lock, promotion, registry, report, rounds, versioning
 from tasks.profile import data_folder
@@ -47,6 +48,25 @@ def show_round(result: dict[str, Any], params: Params) -> None:
         out.print(hint(f"gate    {said}"), highlight=False, soft_wrap=True)
     for line in NEXT[state](number, params):
         out.print(hint(line), highlight=False, soft_wrap=True)
+
+
+def show_release(done: dict[str, Any]) -> None:
+    """A policy's figures on the test users, and where its page is."""
+    figures, out = done["figures"], console()
+    own = figures["policies"]["policy"]
+    of = f"{figures['prompts']} prompts of {figures['users']} test users"
+    table = Table(title=f"release of {done['policy']}: {of}", title_justify="left", show_header=False)
+    for label, interval in (
+        ("win rate over SFT, held-out labelers", own["win_rate_vs_sft_by_labelers"]),
+        ("the same at equal length", own["length_controlled_by_labelers"]),
+        ("win rate over SFT, noise-free utility", own["win_rate_vs_sft"]),
+        ("KL to the RL start, nats a response", own["kl"]),
+    ):
+        table.add_row(label, text(interval))
+    out.print(table)
+    if done["earlier_releases"]:
+        out.print(f"these test users were read for {done['earlier_releases']} policies before")
+    out.print(f"report  {page_path(done['round'])}", highlight=False, soft_wrap=True)
 
 
 def _finished(number: int, params: Params) -> list[str]:

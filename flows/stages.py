@@ -136,6 +136,19 @@ def evaluate(at: At = HERE) -> str:
         return evaluation.evaluate(work.this, *parents).run_id
 
 
+@flow(name="release")
+def release(at: At = HERE) -> dict[str, Any]:
+    """Figures of a finished round's policy on the test users; {"round", "policy", "figures", "earlier_releases"}."""
+    with opened(at) as work:
+        done = evaluation.release(work.this)
+        return {
+            "round": work.this.number,
+            "policy": str(work["ppo"].model),
+            "figures": done.figures["evaluation"],
+            "earlier_releases": done.figures["earlier_releases"],
+        }
+
+
 @contextmanager
 def opened(at: At) -> Iterator[Work]:
     """The round that `at` names, with its data on this machine."""

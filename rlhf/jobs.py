@@ -29,6 +29,7 @@ STAGES = {  # stage -> module with `run(job) -> dict of figures`
     "choose_sft": "rlhf.training.choose_sft",
     "ppo": "rlhf.training.ppo",
     "evaluate": "rlhf.evaluation.evaluate",
+    "release": "rlhf.evaluation.evaluate",
 }
 
 

@@ -264,11 +264,21 @@ class PPOParams(Section):
 
 
 class EvaluationParams(Section):
-    prompts: int = Field(400, ge=2, description="held-out users' prompts")
+    prompts: int = Field(
+        400, ge=2, description="of the validation users (of a release: of the test users), at most"
+    )
+    control_prompts: int = Field(
+        200,
+        ge=2,
+        description="of these, that base, base few-shot and the RL start answer, and the policy a second time, at most",
+    )
     max_new_tokens: int = Field(48, ge=1)
     low_temperature: float = Field(0.35, gt=0, description="of the low-temperature SFT control")
     best_of_n: int = Field(4, ge=2, description="n of the best-of-n control, chosen by the RM")
-    bootstrap: int = Field(2000, ge=100, description="resamples of an interval")
+    few_shot: int = Field(
+        3, ge=1, description="training demonstrations before a prompt in base's few-shot control, at most"
+    )
+    bootstrap: int = Field(2000, ge=100, description="resamples of an interval, by user")
     loss_tokens: int = Field(
         40_000, ge=1, description="tokens of held-out text on which the alignment tax is measured, at most"
     )
@@ -283,7 +293,7 @@ class GateParams(Section):
         0.5,
         ge=0,
         le=1,
-        description="lower end of the win rate over SFT (by simulated labelers, whoever ranked) that passes",
+        description="lower end of the win rate over SFT (noise-free utility, validation users, whoever ranked) that passes",
     )
     max_kl: float = Field(10.0, gt=0, description="nats a response")
     max_tax: float = Field(

@@ -17,6 +17,14 @@ from tasks import code
 
 HOW_CURATION_RUNS = {"engine", "workers", "scheduler", "partition_rows"}  # and not what comes of it
 
+EVALUATION = (
+    "seed",
+    "evaluation",
+    "comparisons.labelers",
+    "ppo.temperature",
+    "ppo.stop",
+    "base.context",
+)
 READS: dict[str, tuple[str, ...]] = {
     "curate": (
         *(f"data.{name}" for name in DataParams.model_fields if name not in HOW_CURATION_RUNS),
@@ -74,7 +82,8 @@ READS: dict[str, tuple[str, ...]] = {
         *(f"ppo.{name}" for name in PPOParams.model_fields if name != "microbatch_tokens"),
         "base.context",
     ),
-    "evaluate": ("seed", "evaluation", "ppo.temperature", "ppo.stop", "base.context"),
+    "evaluate": EVALUATION,
+    "release": EVALUATION,
 }
 """The parameters each stage reads: a section, or section.key."""
 

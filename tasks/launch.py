@@ -27,7 +27,7 @@ from tasks import guard
 JOBS = "rlhf.jobs"
 #: the stages that work a model, on as many processes as the settings allow; the others always run as one
 MODEL_STAGES = frozenset(
-    {"base", "sft", "rl_start", "sample", "reward_model", "choose_sft", "ppo", "evaluate"}
+    {"base", "sft", "rl_start", "sample", "reward_model", "choose_sft", "ppo", "evaluate", "release"}
 )
 #: how often a progress bar is shown where output is no terminal (a worker's log)
 PROGRESS_SECONDS = 30.0

@@ -51,6 +51,7 @@ def gather(
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "policy": str(ppo.model),
         "evaluation": evaluation.figures["evaluation"],
+        "release": release(done),
         "gate": decision,
         "samples": evaluation.figures["shown"],
         "ppo": ppo.figures["series"],
@@ -63,6 +64,14 @@ def gather(
         "stages": rows,
         "lineage": lineage(this, done),
     }
+
+
+def release(done: dict[str, StageRef]) -> dict[str, Any] | None:
+    """The figures on the test users, with "earlier_releases"; None unless they are of the policy that stands now."""
+    made = done.get("release")
+    if made is None or made.figures["parents"]["policy"] != done["ppo"].run_id:
+        return None
+    return {**made.figures["evaluation"], "earlier_releases": made.figures["earlier_releases"]}
 
 
 def history(this: Round) -> list[dict[str, Any]]:

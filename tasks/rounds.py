@@ -172,7 +172,7 @@ def headline(ref: StageRef) -> str:
             return f"KL {figures['kl']:.2f} nats a response"
         case "evaluate":
             low, mid, high = (figures[name] for name in ("win_rate_low", "win_rate", "win_rate_high"))
-            return f"beats SFT {mid:.2f} ({low:.2f}-{high:.2f})"
+            return f"wins {mid:.2f} ({low:.2f}-{high:.2f}) over SFT by utility"
     return ""
 
 
@@ -183,6 +183,14 @@ def state(ref: RoundRef) -> str:
 def table(ref: RoundRef) -> list[dict[str, Any]]:
     """The rows of a round's closing table: stage, seconds, cached, model, key figure."""
     return json.loads(ref.tags.get(TABLE, "[]"))
+
+
+def newest_finished() -> int:
+    """The number of the newest finished round. ValueError where there is none."""
+    finished = [ref.round for ref in registry.rounds() if ref.status == "FINISHED"]
+    if not finished:
+        raise ValueError("no round is finished yet: `rlhf run` goes on")
+    return finished[-1]
 
 
 def _round(number: int, run_id: str, params: Params, began: dict[str, Any]) -> Round:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
+
+from rlhf.data.splits import validation_uses
+
+log = logging.getLogger(__name__)
 
 PROMPT_SETS = ("rm", "ppo", "valid", "test")
 
@@ -14,6 +19,18 @@ def prompts(curated: Path | str, name: str) -> list[dict[str, Any]]:
     """Prompt records of a set: rm or ppo (training users), valid or test (held-out users)."""
     assert name in PROMPT_SETS, name
     return _rows(Path(curated) / f"prompts_{name}.parquet")
+
+
+def validation_prompts(curated: Path | str, use: Literal["choice", "gate"]) -> list[dict[str, Any]]:
+    """The validation users' prompts that are for choices (the reward model's accuracy, SFT's epoch), or for the gate.
+
+    A single prompt is for both, which the log says.
+    """
+    records = prompts(curated, "valid")
+    if len(records) == 1:
+        log.warning("the validation users have one prompt: what is chosen on it is evaluated on it too")
+        return records
+    return [record for record, of in zip(records, validation_uses(records), strict=True) if of == use]
 
 
 def demonstrations(curated: Path | str, split: str) -> list[dict[str, Any]]:

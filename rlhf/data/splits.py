@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rlhf.data.fold import fold_messages, unit
@@ -29,6 +30,20 @@ def whole_users(empty: list[str], users: int) -> str:
 def training_use(record: Record, params: DataParams) -> Literal["ppo", "rm"]:
     """Whether a training prompt is PPO's or the reward model's: by its text, so the sets are disjoint."""
     return "ppo" if unit(params.seed, "use", fold_messages(record["messages"])) < params.ppo_share else "rm"
+
+
+def validation_uses(records: Sequence[Record]) -> list[Literal["choice", "gate"]]:
+    """Whether a validation user's prompt measures the reward model and chooses SFT's epoch, or evaluates and gates.
+
+    By its text, so that no prompt does both: what was chosen on a prompt looks better on it than it is. Five parts in
+    nine are for choices, in proportion to the defaults of the two: 300 and 200 prompts a round, and 400. Each use has a
+    prompt where there are two.
+    """
+    at = [unit(0, "validation", fold_messages(record["messages"])) for record in records]
+    bound, ordered = 5 / 9, sorted(set(at))
+    if len(ordered) > 1:
+        bound = min(max(bound, ordered[1]), ordered[-1])
+    return ["choice" if one < bound else "gate" for one in at]
 
 
 def demonstration_split(record: Record, params: DataParams) -> Literal["train", "valid"]:

@@ -1,4 +1,4 @@
-"""Answers to the held-out prompts, judged by the labelers' utility and by the reward model."""
+"""Answers to held-out users' prompts, with what judges need of them: the utility's features, and rewards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf.chat import Message
+from rlhf.evaluation.few_shot import STOP, few_shot, plain, shots
+from rlhf.evaluation.win_rate import Resampling
 from rlhf.labeling.utility import WEIGHTS, Utility
 from rlhf.models.reward import RewardModel, score
 from rlhf.params import EvaluationParams
@@ -28,7 +30,12 @@ class Judge:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every policy is asked, and how. prompts: ids and messages; texts: held-out pretraining text."""
+    """What every policy is asked, and how.
+
+    prompts: id, messages, user_id. texts: held-out pretraining text. demonstrations: for the few-shot prompt of base.
+    split: whose prompts they are, the validation or the test users'. labelers: simulated ones of a round, held out or
+    not; noise: the scale that they ranked with, None where people ranked.
+    """
 
     prompts: Sequence[dict[str, Any]]
     texts: Sequence[str]
@@ -36,6 +43,10 @@ class Setting:
     temperature: float
     seed: int
     params: EvaluationParams
+    demonstrations: Sequence[dict[str, Any]] = ()
+    split: str = "valid"
+    labelers: int = 10
+    noise: float | None = None
     stop: Sequence[str] = ()
     device: torch.device | str = "cpu"
 
@@ -43,10 +54,21 @@ class Setting:
     def messages(self) -> list[list[Message]]:
         return [prompt["messages"] for prompt in self.prompts]
 
+    @property
+    def few(self) -> int:
+        """Prompts that the controls of less weight answer: the first so many."""
+        return min(self.params.control_prompts, len(self.prompts))
+
+    @property
+    def resampling(self) -> Resampling:
+        """By user; a prompt without one stands for itself."""
+        users = [prompt.get("user_id") or ("prompt", prompt["id"]) for prompt in self.prompts]
+        return Resampling(self.params.bootstrap, self.seed, users)
+
 
 @dataclass(frozen=True)
 class Answers:
-    """One policy's answers, judged; [N] a figure, features [N, 8]."""
+    """One policy's answers to the first N prompts, judged; [N] a figure, features [N, 8]."""
 
     completions: list[Completion]
     features: NDArray[np.float64]
@@ -60,10 +82,19 @@ class Answers:
     def texts(self) -> list[str]:
         return [completion.text for completion in self.completions]
 
+    @property
+    def lengths(self) -> NDArray[np.float64]:
+        """[N] characters."""
+        return np.array([len(text) for text in self.texts], dtype=np.float64)
+
+    def first(self, count: int) -> Answers:
+        """Those to the first so many prompts."""
+        return Answers(self.completions[:count], self.features[:count], self.rewards[:count])
+
 
 def judged(completions: list[Completion], judge: Judge, setting: Setting) -> Answers:
-    """Completions with the features of the utility and the rewards."""
-    prompts, texts = setting.messages, [completion.text for completion in completions]
+    """Completions of the first prompts with the features of the utility and the rewards."""
+    prompts, texts = setting.messages[: len(completions)], [completion.text for completion in completions]
     ended = [completion.ended for completion in completions]
     features = judge.utility.features_many(list(zip(prompts, texts, ended, strict=True)))
     return Answers(completions, features, np.array(score(judge.reward_model, prompts, texts, ended)))
@@ -76,20 +107,52 @@ def ask(
     judge: Judge,
     setting: Setting,
     bar: Any,
+    *,
     temperature: float | None = None,
+    count: int | None = None,
 ) -> Answers:
-    """One answer to every prompt, judged. name: seeds the draws, so that no two policies share them."""
-    completions = sample(
+    """An answer to each of the first `count` prompts (all), judged. name: seeds the draws, so that no two share them."""
+    asked = setting.messages[:count]
+    return judged(_sampled(name, model, tokenizer, asked, setting, bar, temperature), judge, setting)
+
+
+def ask_few_shot(
+    model: Any, tokenizer: Any, judge: Judge, setting: Setting, bar: Any
+) -> tuple[Answers, float]:
+    """Base's answers after a few demonstrations in plain text, and how many of these a prompt had room for, on average."""
+    words = plain(tokenizer)
+    room = setting.context - setting.params.max_new_tokens
+    examples = shots(
+        setting.demonstrations, words, count=setting.params.few_shot, tokens=room, seed=setting.seed
+    )
+    asked = [few_shot(examples, words, messages, room) for messages in setting.messages[: setting.few]]
+    given = [  # a question and its answer each
+        (len(turns) - len(own)) / 2 for turns, own in zip(asked, setting.messages[: setting.few], strict=True)
+    ]
+    found = _sampled("base_few_shot", model, words, asked, setting, bar, stop=STOP)
+    return judged(found, judge, setting), float(np.mean(given))
+
+
+def _sampled(
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    asked: Sequence[Sequence[Message]],
+    setting: Setting,
+    bar: Any,
+    temperature: float | None = None,
+    stop: Sequence[str] = (),
+) -> list[Completion]:
+    return sample(
         model,
         tokenizer,
-        setting.messages,
+        asked,
         max_new_tokens=setting.params.max_new_tokens,
         temperature=setting.temperature if temperature is None else temperature,
         seed=setting.seed * 1_000_003 + zlib.crc32(name.encode()),
-        stop=setting.stop,
+        stop=(*setting.stop, *stop),
         on_progress=bar.update,
     )
-    return judged(completions, judge, setting)
 
 
 def controls(
@@ -109,7 +172,9 @@ def controls(
     best = np.argmax(np.stack([found.rewards for found in tries]), axis=0)
     return {
         "sft_control": control,
-        "sft_low_temperature": ask("sft_low_temperature", model, tokenizer, judge, setting, bar, low),
+        "sft_low_temperature": ask(
+            "sft_low_temperature", model, tokenizer, judge, setting, bar, temperature=low
+        ),
         "best_of_n": Answers(
             [tries[which].completions[at] for at, which in enumerate(best)],
             np.stack([tries[which].features[at] for at, which in enumerate(best)]),

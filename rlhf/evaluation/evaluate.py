@@ -1,22 +1,32 @@
-"""Stage "evaluate": every policy and its controls on the same held-out prompts, judged two ways.
+"""Stage "evaluate": every policy and its controls on the same held-out users' prompts, by three judges.
+
+The round's evaluation, which the gate reads, is on the validation users' prompts that choose nothing else. The test
+users are read by the stage "release" alone, which is this one with the input `split` "test".
 
 evaluation.json:
-  prompts, skipped (too long for the context), temperature, low_temperature, best_of_n
-  policies: {name: {win_rate_vs_sft, win_rate_vs_sft_by_rm: [low, mid, high], utility, reward, relevance, fluency
-    (every feature's mean), distinct_2, words, eos_rate, over_optimisation, pretraining_loss, alignment_tax, and
-    for trained policies kl: [low, mid, high] nats a response and minus_low_temperature: paired [low, mid, high]}}
-  win_rate_vs_champion: [low, mid, high], where there is a champion
-  over_optimisation is the win rate by the reward model less the one by the labelers' utility
-  reward_model: {accuracy_by_utility}: pairs of answers that it orders as the noise-free utility does
-A win rate over SFT is against best_of_n answers of SFT to each prompt (the best of n: against one).
-Names: base, sft, sft_control (SFT again, another seed), sft_low_temperature, best_of_n (SFT's best by the reward
-model), then the policies. samples.jsonl holds each prompt with everybody's answer, personal data redacted.
+  split (valid or test), prompts, users, skipped (too long for the context), temperature, low_temperature, best_of_n,
+  few_shot (demonstrations before a prompt, on average), noise_scale (of the held-out labelers)
+  policies: {name: figures}. Of each: prompts, utility, reward, relevance, fluency (every feature's mean), distinct_2,
+    words, characters, tokens, eos_rate, pretraining_loss, alignment_tax; of all but SFT [low, mid, high]:
+    win_rate_vs_sft                by the noise-free utility: the simulated labelers' mean taste, without their noise
+    win_rate_vs_sft_by_labelers    by held-out simulated labelers, with their own taste and their noise
+    win_rate_vs_sft_by_rm          by the reward model; over_optimisation is this less the first
+    length_controlled, length_controlled_by_labelers   the first two at equal length
+    gain                           of mean utility over SFT; gain_by_feature: what adds up to it
+    and for trained policies kl, nats a response, and minus_low_temperature, minus_low_temperature_by_labelers: paired
+  win_rate_vs_champion, win_rate_vs_champion_by_labelers: where there is a champion
+  reward_model: {accuracy_by_utility: {name: [low, mid, high]}}: pairs of one policy's answers to a prompt that it
+    orders as the noise-free utility does
+Intervals are bootstraps by user. A win rate over SFT is against best_of_n answers of SFT to each prompt (the best of n:
+against one). Names: base, base_few_shot (plain text, after a few demonstrations), sft, sft_control (SFT again, another
+seed), sft_low_temperature, best_of_n (SFT's best by the reward model), rl_start, then the policies. base, base_few_shot
+and rl_start answer the first evaluation.control_prompts. samples.jsonl holds each prompt with everybody's answer,
+personal data redacted.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,46 +38,54 @@ from rlhf import distributed, seeds
 from rlhf.chat import with_room
 from rlhf.data import load
 from rlhf.data.pii import redact
-from rlhf.evaluation import quality
 from rlhf.evaluation.alignment_tax import pretraining_loss
-from rlhf.evaluation.answers import Answers, Judge, Setting, ask, controls
+from rlhf.evaluation.answers import Answers, Judge, Setting, ask, ask_few_shot, controls
+from rlhf.evaluation.describe import CONTROLS, accuracy_by_utility, describe
 from rlhf.evaluation.divergence import response_kl
-from rlhf.evaluation.win_rate import mean_interval, paired_difference, win_rate
+from rlhf.evaluation.few_shot import plain
+from rlhf.evaluation.held_out_labelers import HeldOut
+from rlhf.evaluation.win_rate import mean_interval, win_rate
 from rlhf.jobs import Job, write_json
-from rlhf.labeling.agreement import pairwise_accuracy
-from rlhf.labeling.utility import FEATURES, Utility
+from rlhf.labeling.utility import Utility
 from rlhf.models.directories import load_policy
 from rlhf.models.reward import load_reward_model
 from rlhf.records import write_jsonl
 
-CONTROLS = ("base", "sft", "sft_control", "sft_low_temperature", "best_of_n")
-
 
 def run(job: Job) -> dict[str, float]:
-    """Inputs: policies {base, sft, rl_start, policy, champion?}, reward_model, curated.
+    """Inputs: policies {base, sft, rl_start, policy, champion?}, reward_model, curated, split (valid or test),
+    noise_scale (of the round's simulated labelers; None: people ranked).
 
     Products: evaluation.json, samples.jsonl. Returns the headline as flat figures.
     """
     curated, params = job.path("curated"), job.params
+    split = job.inputs.get("split", "valid")
     device = distributed.start(params.compute)
     rm = load_reward_model(job.path("reward_model"))
     rm.model.to(device).eval()
     policies = {name: Path(path) for name, path in job.inputs["policies"].items()}
     rl_start = policies.pop("rl_start")
-    every = load.prompts(curated, "test")
-    chosen = with_room(
-        every, rm.tokenizer, params.base.context, params.evaluation.max_new_tokens, may_be_empty=True
-    )
+    every = load.prompts(curated, "test") if split == "test" else load.validation_prompts(curated, "gate")
+    chosen = every
+    for tokenizer in (rm.tokenizer, plain(rm.tokenizer)):  # base few-shot is asked in plain text
+        chosen = with_room(
+            chosen, tokenizer, params.base.context, params.evaluation.max_new_tokens, may_be_empty=True
+        )
     if not chosen:
-        raise ValueError("no held-out prompt to evaluate on: raise data.test_share, or base.context")
-    random.Random(params.seed).shuffle(chosen)
+        raise ValueError(
+            f"no prompt of the {split} users to evaluate on: raise data.{split}_share, or base.context"
+        )
     setting = Setting(
-        prompts=chosen[: params.evaluation.prompts],
+        prompts=seeds.shuffled(chosen, params.seed, "evaluation")[: params.evaluation.prompts],
         texts=seeds.shuffled(load.pretraining_texts(curated, "valid"), params.seed, "alignment tax"),
+        demonstrations=load.demonstrations(curated, "train"),
         context=params.base.context,
         temperature=params.ppo.temperature,
         seed=params.seed,
         params=params.evaluation,
+        split=split,
+        labelers=params.comparisons.labelers,
+        noise=job.inputs.get("noise_scale"),
         stop=params.ppo.stop,
         device=device,
     )
@@ -95,98 +113,90 @@ def evaluate(
     """
     assert "sft" in policies, "win rates are against SFT"
     answers: dict[str, Answers] = {}
+    draws: dict[str, list[Answers]] = {}  # several answers of one policy to a prompt
     references: list[Answers] = []
     losses: dict[str, float] = {}
     kl: dict[str, NDArray[np.float64]] = {}
-    passes = len(policies) + 1 + setting.params.best_of_n
+    shots = 0.0
+    every, few = len(setting.prompts), setting.few
+    asked = {"base": 2 * few, "sft": (2 + setting.params.best_of_n) * every, "policy": every + few}
     with tqdm(
-        total=passes * len(setting.prompts),
+        total=few + sum(asked.get(name, every) for name in policies),
         desc="evaluate",
         unit="answer",
         mininterval=0.5,
         disable=distributed.rank() > 0,
     ) as bar:
-        for name, directory in policies.items():
+        for name, directory in [*policies.items(), ("rl_start", rl_start)]:
             model, tokenizer = _open(directory, setting)
             losses[name] = pretraining_loss(
                 model, tokenizer, setting.texts, setting.context, max_tokens=setting.params.loss_tokens
             )
-            answers[name] = ask(name, model, tokenizer, judge, setting, bar)
-            if name == "sft":
-                asked, others = controls(model, tokenizer, judge, setting, bar)
-                answers |= asked
-                references = [answers["sft"], *others]
-            elif name not in CONTROLS:
+            count = few if name in ("base", "rl_start") else None
+            answers[name] = ask(name, model, tokenizer, judge, setting, bar, count=count)
+            if name == "base":
+                answers["base_few_shot"], shots = ask_few_shot(model, tokenizer, judge, setting, bar)
+            elif name == "sft":
+                others, drawn = controls(model, tokenizer, judge, setting, bar)
+                answers |= others
+                references = [answers["sft"], *drawn]
+                draws["sft"] = [*references, answers["sft_control"]]
+            elif name == "policy":
+                again = ask("policy_again", model, tokenizer, judge, setting, bar, count=few)
+                draws["policy"] = [answers["policy"], again]
+            if name not in CONTROLS:
                 moved = _kl(model, tokenizer, rl_start, answers[name], setting)
                 if moved is not None:
                     kl[name] = moved
+    held_out = HeldOut.of(
+        setting.labelers,
+        setting.seed,
+        setting.noise,
+        list(np.stack([one.features for one in draws["sft"]], axis=1)),
+    )
     figures: dict[str, Any] = {
+        "split": setting.split,
         "prompts": len(setting.prompts),
+        "users": len(set(setting.resampling.users or ())),
         "temperature": setting.temperature,
         "low_temperature": setting.params.low_temperature,
         "best_of_n": setting.params.best_of_n,
+        "few_shot": shots,
+        "noise_scale": held_out.labelers.noise,
         "policies": {},
     }
     for step, name in enumerate(sorted(answers, key=_place)):
-        found = describe(name, answers, references, setting)
+        found = describe(name, answers, references, held_out, setting)
         if name in losses:
             found["pretraining_loss"] = losses[name]
             if "base" in losses:
                 found["alignment_tax"] = losses[name] - losses["base"]
         if name in kl:
-            found["kl"] = mean_interval(kl[name], **_resampling(setting))
+            found["kl"] = mean_interval(kl[name], setting.resampling)
         figures["policies"][name] = found
         if on_done:
             on_done(
                 step, **{f"{name}/{key}": value for key, value in found.items() if isinstance(value, float)}
             )
     if {"policy", "champion"} <= answers.keys():
-        figures["win_rate_vs_champion"] = win_rate(
-            answers["policy"].utility, answers["champion"].utility, **_resampling(setting)
-        )
-    figures["reward_model"] = {"accuracy_by_utility": agreement_with_utility(answers)}
+        figures |= against_champion(answers["policy"], answers["champion"], held_out, setting)
+    accuracy = {name: accuracy_by_utility(several, setting) for name, several in draws.items()}
+    figures["reward_model"] = {
+        "accuracy_by_utility": {name: found for name, found in accuracy.items() if found is not None}
+    }
     return figures, answers
 
 
-def describe(
-    name: str, answers: Mapping[str, Answers], references: Sequence[Answers], setting: Setting
-) -> dict[str, Any]:
-    """Figures of one policy's answers beside SFT's.
-
-    references: SFT's several answers to each prompt. A win rate is against all of them, which takes three tenths
-    off the interval of one against one; the best of n is made of most of them, and is compared with the first alone.
-    """
-    own, against = answers[name], references[:1] if name == "best_of_n" else references
-    utilities = np.stack([found.utility for found in against])
-    rewards = np.stack([found.rewards for found in against])
-    found: dict[str, Any] = {
-        "utility": float(own.utility.mean()),
-        "reward": float(own.rewards.mean()),
-        **dict(zip(FEATURES, own.features.mean(axis=0).tolist(), strict=True)),
-        "distinct_2": quality.distinct_2(own.texts),
-        "words": quality.mean_words(own.texts),
-        "tokens": float(np.mean([len(completion.ids) for completion in own.completions])),
-        "eos_rate": float(np.mean([completion.ended for completion in own.completions])),
+def against_champion(
+    policy: Answers, champion: Answers, held_out: HeldOut, setting: Setting
+) -> dict[str, list[float]]:
+    """The policy's win rates over the champion's answers, one to each prompt."""
+    ids = [prompt["id"] for prompt in setting.prompts]
+    judged = held_out.wins(ids, (policy.features, policy.texts), [(champion.features, champion.texts)])
+    return {
+        "win_rate_vs_champion": win_rate(policy.utility, champion.utility, setting.resampling),
+        "win_rate_vs_champion_by_labelers": mean_interval(judged[0], setting.resampling),
     }
-    if name == "sft":
-        return found
-    found["win_rate_vs_sft"] = win_rate(own.utility, utilities, **_resampling(setting))
-    found["win_rate_vs_sft_by_rm"] = win_rate(own.rewards, rewards, **_resampling(setting))
-    found["over_optimisation"] = found["win_rate_vs_sft_by_rm"][1] - found["win_rate_vs_sft"][1]
-    if name not in CONTROLS and "sft_low_temperature" in answers:
-        low = answers["sft_low_temperature"]
-        found["minus_low_temperature"] = paired_difference(
-            own.utility, low.utility, utilities, **_resampling(setting)
-        )
-    return found
-
-
-def agreement_with_utility(answers: Mapping[str, Answers]) -> float:
-    """Share of pairs of answers to a prompt that the reward model orders as the noise-free utility does."""
-    rewards = np.stack([found.rewards for found in answers.values()], axis=1)
-    utility = np.stack([found.utility for found in answers.values()], axis=1)
-    ranks = (utility[:, None, :] > utility[:, :, None]).sum(axis=2) + 1
-    return pairwise_accuracy(rewards.tolist(), ranks.tolist())
 
 
 def headline(figures: Mapping[str, Any], policy: str = "policy") -> dict[str, float]:
@@ -194,12 +204,17 @@ def headline(figures: Mapping[str, Any], policy: str = "policy") -> dict[str, fl
     found = figures["policies"][policy]
     flat = {
         "prompts": float(figures["prompts"]),
+        "users": float(figures["users"]),
         "relevance": found["relevance"],
         "distinct_2": found["distinct_2"],
+        "noise_scale": figures["noise_scale"],
     }
     named = {
         "win_rate": found["win_rate_vs_sft"],
+        "win_rate_by_labelers": found["win_rate_vs_sft_by_labelers"],
         "win_rate_by_rm": found["win_rate_vs_sft_by_rm"],
+        "length_controlled": found["length_controlled"],
+        "length_controlled_by_labelers": found["length_controlled_by_labelers"],
         "minus_low_temperature": found["minus_low_temperature"],
         "kl": found["kl"],
     }
@@ -225,6 +240,7 @@ def samples(setting: Setting, answers: Mapping[str, Answers]) -> list[dict[str, 
                 "reward": float(found.rewards[at]),
             }
             for name, found in answers.items()
+            if at < len(found.completions)
         }
         messages = [{"role": m["role"], "content": redact(m["content"])} for m in prompt["messages"]]
         rows.append({"prompt_id": prompt["id"], "messages": messages, "answers": said})
@@ -247,10 +263,6 @@ def _open(directory: Path, setting: Setting) -> tuple[Any, Any]:
     model: Any
     model, tokenizer = load_policy(directory)
     return model.to(setting.device).eval(), tokenizer
-
-
-def _resampling(setting: Setting) -> dict[str, int]:
-    return {"resamples": setting.params.bootstrap, "seed": setting.seed}
 
 
 def _place(name: str) -> int:

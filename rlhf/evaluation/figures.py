@@ -52,6 +52,7 @@ def figures(report: Report) -> dict[str, Figure]:
     """The pictures that the report has data for, by name, in the order of the page."""
     makers: dict[str, Callable[[Report], Figure | None]] = {
         "win_rates": win_rates,
+        "gain_by_feature": gain_by_feature,
         "ppo_reward": lambda r: ppo_curve(r, "reward", "reward"),
         "ppo_kl": lambda r: ppo_curve(r, "kl", "nats a response"),
         "ppo_watch": ppo_watch,
@@ -70,6 +71,8 @@ def names(report: Report) -> dict[str, str]:
     evaluation = report.get("evaluation") or {}
     return {
         "base": "base",
+        "base_few_shot": "base, few-shot",
+        "rl_start": "RL start",
         "sft": "SFT",
         "sft_control": "SFT, sampled again",
         "sft_low_temperature": f"SFT at temperature {evaluation.get('low_temperature', 0.5):g}",
@@ -82,18 +85,21 @@ def names(report: Report) -> dict[str, str]:
 
 
 def win_rates(report: Report) -> Figure | None:
-    """Every policy's win rate over SFT, by the labelers' utility and by the reward model."""
+    """Every policy's win rate over SFT, by noise-free utility, by held-out labelers and by the reward model."""
     policies = _policies(report, "win_rate_vs_sft")
     if not policies:
         return None
-    figure = Figure(figsize=(WIDTH, 0.75 + 0.42 * len(policies)))
+    figure = Figure(figsize=(WIDTH, 0.75 + 0.46 * len(policies)))
     axes = figure.subplots()
     kinds = [
-        ("win_rate_vs_sft", -0.11, ACCENT, "simulated labelers' utility"),
-        ("win_rate_vs_sft_by_rm", 0.13, SECOND, "reward model"),
+        ("win_rate_vs_sft", -0.22, ACCENT, "noise-free utility"),
+        ("win_rate_vs_sft_by_labelers", 0.0, INK, "held-out labelers"),
+        ("win_rate_vs_sft_by_rm", 0.22, SECOND, "reward model"),
     ]
     for key, shift, color, label in kinds:
         for row, (name, found) in enumerate(policies.items()):
+            if key not in found:
+                continue
             low, mid, high = found[key]
             strong = 1.0 if name in ("policy", "champion") else 0.62
             axes.plot([low, high], [row + shift] * 2, color=color, linewidth=1.8, alpha=strong)
@@ -118,6 +124,39 @@ def win_rates(report: Report) -> Figure | None:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(axis="y", visible=False)
     _legend(figure, axes)
+    return figure
+
+
+def gain_by_feature(report: Report) -> Figure | None:
+    """Each feature's part of the policy's gain in utility over SFT."""
+    own = _policies(report, "gain_by_feature").get("policy")
+    if own is None:
+        return None
+    parts: Mapping[str, float] = own["gain_by_feature"]
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.34 * len(parts)))
+    axes = figure.subplots()
+    reach = max(0.01, *map(abs, parts.values()))
+    for row, value in enumerate(parts.values()):
+        axes.barh(row, value, height=0.56, color=ACCENT if value >= 0 else SECOND)
+        side = 1 if value >= 0 else -1
+        said = f"{value:+.2f}".replace("-", "−")
+        axes.text(
+            value + side * 0.03 * reach,
+            row,
+            said,
+            va="center",
+            ha="left" if side > 0 else "right",
+            fontsize=9,
+        )
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.set_yticks(range(len(parts)), [name.replace("_", " ") for name in parts])
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
+    axes.set_ylim(len(parts) - 0.5, -0.5)
+    low, high = min(0.0, *parts.values()), max(0.0, *parts.values())
+    axes.set_xlim(low - 0.28 * reach * (low < 0), high + 0.28 * reach)
+    total = f"{sum(parts.values()):+.2f}".replace("-", "−")
+    axes.set_xlabel(f"utility over SFT: {total} in all")
+    axes.grid(axis="y", visible=False)
     return figure
 
 

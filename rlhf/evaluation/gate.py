@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rlhf.params import GateParams
 
+ASKED = "on validation users' prompts"
+JUDGED = f"by the noise-free utility {ASKED}"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -26,17 +29,18 @@ def decide(
 ) -> Decision:
     """Passes where the policy beats SFT, stays near the RL start and kept what pretraining taught.
 
-    win_rate_low: lower end of the win rate over SFT by the labelers' utility, 0 to 1. kl: nats a response.
+    All figures are of the validation users: the test users are read by a release alone.
+    win_rate_low: lower end of the win rate over SFT by the noise-free utility, 0 to 1. kl: nats a response.
     tax: rise of the held-out pretraining loss over base, nats a token. champion_win_rate_low: the same
     against the champion, where there is one. A figure that is not a finite number fails.
     """
     checks = [
-        ("win rate over SFT, lower end", win_rate_low, "at least", limits.min_win_rate),
-        ("KL to the RL start (nats a response)", kl, "at most", limits.max_kl),
+        (f"win rate over SFT {JUDGED}, lower end", win_rate_low, "at least", limits.min_win_rate),
+        (f"KL to the RL start {ASKED} (nats a response)", kl, "at most", limits.max_kl),
         ("alignment tax (nats a token)", tax, "at most", limits.max_tax),
     ]
     if champion_win_rate_low is not None:
-        against = "win rate over the champion, lower end"
+        against = f"win rate over the champion {JUDGED}, lower end"
         checks.append((against, champion_win_rate_low, "at least", limits.min_win_rate))
     held = [_holds(found, bound, limit) for _, found, bound, limit in checks]
     reasons = [

@@ -41,7 +41,8 @@ class Report(TypedDict, total=False):
     """What a page is made of. Every key but `round` may be missing.
 
     round: its number. made: when, as it should read. policy: the version that the round made.
-    evaluation: evaluation.json (rlhf.evaluation.evaluate). gate: {passed: bool, reasons: [sentence], note?}.
+    evaluation: evaluation.json (rlhf.evaluation.evaluate), on validation users. release: the same on test users, with
+    earlier_releases, where there was one. gate: {passed: bool, reasons: [sentence], note?}.
     samples: rows of the evaluation's samples.jsonl. ppo: lines of PPO's metrics.jsonl {step, reward, kl, ...}.
     reward_model: {metrics: lines {step, loss, accuracy}, accuracy, accuracy_low, accuracy_high, ceiling}.
     ranking: figures of the stage rank. funnel: funnel.json. history: [{round, win_rate: [low, mid, high]}].
@@ -52,6 +53,7 @@ class Report(TypedDict, total=False):
     made: str
     policy: str
     evaluation: dict[str, Any]
+    release: dict[str, Any] | None
     gate: dict[str, Any]
     samples: Sequence[dict[str, Any]]
     ppo: Sequence[dict[str, float]]
@@ -131,8 +133,14 @@ def tiles(report: Report) -> list[dict[str, str]]:
                 f"on held-out pairs{ceiling}",
             )
         )
+    accuracy = ((report.get("evaluation") or {}).get("reward_model") or {}).get("accuracy_by_utility") or {}
+    if "policy" in accuracy:
+        value, among = f"{100 * accuracy['policy'][1]:.0f} %", accuracy.get("sft")
+        sft = f"; of SFT's {100 * among[1]:.0f} %" if among else ""
+        note = f"of pairs of its own answers ordered as the utility does{sft}"
+        found.append(_tile("reward model on the policy", value, note))
     if "over_optimisation" in policy:
-        note = "win rate by the reward model less the simulated labelers'; far above 0, it is being gamed"
+        note = "win rate by the reward model less that by noise-free utility; far above 0, it is being gamed"
         found.append(_tile("over-optimisation", f"{100 * policy['over_optimisation']:+.0f} pts", note))
     if "agreement" in (report.get("ranking") or {}):
         found.append(

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf import distributed, seeds
 from rlhf.chat import with_room
-from rlhf.data.load import prompts
+from rlhf.data.load import prompts, validation_prompts
 from rlhf.jobs import Job
 from rlhf.models import directories
 from rlhf.records import read_jsonl, write_jsonl
@@ -28,9 +28,12 @@ def run(job: Job) -> dict[str, Any]:
     used = {record["prompt_id"] for file in job.inputs.get("used", []) for record in read_jsonl(file)}
     chosen = [
         (split, record)
-        for split, name, count in (("train", "rm", params.prompts), ("valid", "valid", params.valid_prompts))
+        for split, records, count in (
+            ("train", prompts(job.path("curated"), "rm"), params.prompts),
+            ("valid", validation_prompts(job.path("curated"), "choice"), params.valid_prompts),
+        )
         for record in fresh(
-            answerable(prompts(job.path("curated"), name), tokenizers, job),
+            answerable(records, tokenizers, job),
             used,
             count,
             seed + 1,

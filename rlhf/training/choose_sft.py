@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rlhf import distributed, seeds
 from rlhf.chat import with_room
-from rlhf.data.load import prompts
+from rlhf.data.load import validation_prompts
 from rlhf.jobs import Job
 from rlhf.models import directories, reward
 from rlhf.sampling.engine import sample
@@ -37,7 +37,7 @@ def run(job: Job) -> dict[str, Any]:
     rm = reward.load_reward_model(job.path("reward_model"))
     rm.model.to(device)
     records = with_room(
-        prompts(job.path("curated"), "valid"),
+        validation_prompts(job.path("curated"), "choice"),
         rm.tokenizer,
         params.base.context,
         params.comparisons.max_new_tokens,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf.evaluation.win_rate import mean_interval, text
+from rlhf.evaluation.win_rate import Resampling, mean_interval, text
 
 RESAMPLES = 2000  # of the bootstrap
 
@@ -23,7 +23,7 @@ def lead(rewards: Sequence[NDArray[np.float64]], *, seed: int) -> dict[str, Any]
         return {}
     best, second = np.argsort([-of_epoch.mean() for of_epoch in rewards], kind="stable")[:2]
     gain = rewards[best] - rewards[second]
-    return {"over": int(second) + 1, "lead": mean_interval(gain, resamples=RESAMPLES, seed=seed)}
+    return {"over": int(second) + 1, "lead": mean_interval(gain, Resampling(RESAMPLES, seed))}
 
 
 def sentence(figures: Mapping[str, Any]) -> str:

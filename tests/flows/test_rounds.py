@@ -123,10 +123,17 @@ class Jobs:
 
     def evaluate(self, job, given):
         assert all((Path(path) / "config.json").is_file() for path in job.inputs["policies"].values())
-        (job.out / "evaluation.json").write_text(json.dumps({"prompts": 4, "policies": {}}))
+        split = job.inputs["split"]
+        own = {key: [0.5, 0.6, 0.7] for key in RELEASED} | {"win_rate_vs_sft_by_labelers": [0.6, 0.7, 0.8]}
+        figures = {"split": split, "prompts": 4, "users": 2, "policies": {"policy": own}}
+        (job.out / "evaluation.json").write_text(json.dumps(figures))
         write_jsonl(job.out / "samples.jsonl", [])
         figures = {"win_rate": 0.6, "win_rate_low": 0.55, "win_rate_high": 0.65, "kl": 2.0, "tax": 0.1}
         return figures | ({"champion_win_rate_low": 0.5} if "champion" in job.inputs["policies"] else {})
+
+
+RELEASED = ("win_rate_vs_sft", "length_controlled_by_labelers", "kl")
+Jobs.release = Jobs.evaluate
 
 
 def model(folder: Path, given: object) -> None:
@@ -239,6 +246,41 @@ def test_a_changed_parameter_runs_what_depends_on_it(run):
     before = page.stat().st_mtime_ns
     assert run(round=1)[1] == [] and page.stat().st_mtime_ns == before
     assert all(rounds.table(ref) for ref in registry.rounds())
+
+
+def test_a_release_reads_the_test_users_once_a_policy_and_apart_from_the_gate(run, jobs, capsys):
+    from flows import stages
+    from tasks import registry
+
+    version = registry.resolve("policy", registry.aliases("policy")["candidate"])
+    gated = {name: tag for name, tag in registry.version_tags(version).items() if "gate" in name}
+    assert jobs.inputs["evaluate"]["split"] == "valid"
+    assert jobs.inputs["evaluate"]["noise_scale"] == 0.123456789012345678, "as the round's labelers ranked"
+    page = Path(".rlhf/reports/round-0001.html")
+    assert "test users" not in page.read_text()
+    jobs.ran.clear()
+    for _ in range(2):
+        done = stages.release.fn(stages.At(round=1))
+        assert (done["policy"], done["earlier_releases"]) == (str(version), 0)
+    assert jobs.ran == ["release"], "a policy's are made once"
+    given = jobs.inputs["release"]
+    assert given["split"] == "test" and given["noise_scale"] == jobs.inputs["evaluate"]["noise_scale"]
+    assert weights(given["policies"]["policy"]) == weights(registry.local_path(version))
+    tags = registry.version_tags(version)
+    assert tags["rlhf.release"] == "test users: 4 prompts of 2 users, read for 0 policies before"
+    assert tags["rlhf.release.win_rate_by_labelers"] == "0.700 (0.600–0.800)"
+    assert {name: tag for name, tag in tags.items() if "gate" in name} == gated
+    assert "test users" in page.read_text()
+    assert run(round=1)[1] == [] and "test users" in page.read_text()
+    run("ppo.kl_coef=0.35", round=1)
+    assert "test users" not in page.read_text(), "they were another policy's"
+    assert stages.release.fn(stages.At(round=1, params={"ppo": {"kl_coef": 0.35}}))["earlier_releases"] == 1
+    run(round=1)
+    curated = Path("data/curated/prompts_test.parquet")
+    curated.rename("moved.parquet")
+    with pytest.raises(ValueError, match="is not what round 1 was made of"):
+        stages.release.fn(stages.At(round=1))
+    Path("moved.parquet").rename(curated)
 
 
 def test_the_next_round_samples_the_newest_policies(run, jobs):

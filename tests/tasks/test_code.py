@@ -67,7 +67,13 @@ def test_what_makes_no_product_runs_nothing_again(package, before):
     [
         ("a constant", "objectives/gae.py", "lam *", "2 * lam *", {"ppo"}),
         ("what PII is", "data/pii/phones.py", "from __future__", "A = 1\nfrom __future__", {"curate"}),
-        ("words that a stage reads", "labeling/stop_words.txt", "the", "zzz", {"rank", "evaluate"}),
+        (
+            "words that a stage reads",
+            "labeling/stop_words.txt",
+            "the",
+            "zzz",
+            {"rank", "evaluate", "release"},
+        ),
         ("words of curation", "data/little_words.txt", "a", "zzz", {"curate"}),
         (
             "the reward model's training",

@@ -21,8 +21,9 @@ def test_every_stage_has_parameters_and_code():
     ("setting", "changed"),
     [
         ("ppo.kl_coef=0.3", {"ppo"}),
-        ("evaluation.prompts=10", {"evaluate"}),
-        ("base.context=128", {"base", "sample", "choose_sft", "ppo", "evaluate"}),
+        ("evaluation.prompts=10", {"evaluate", "release"}),
+        ("comparisons.labelers=4", {"rank", "evaluate", "release"}),
+        ("base.context=128", {"base", "sample", "choose_sft", "ppo", "evaluate", "release"}),
         ("sft.lr=0.1", {"sft"}),
         ("sft.rl_start_lr=0.1", {"rl_start"}),
         ("sft.demonstrations=10", {"sft", "rl_start"}),

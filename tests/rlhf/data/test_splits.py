@@ -35,3 +35,20 @@ def test_the_cap_keeps_the_earliest_of_each_user(users, cap):
     over = over_cap(np.array(users, np.int64), cap)
     for at, user in enumerate(users):
         assert over[at] == (users[:at].count(user) >= cap)
+
+
+def asked(text):
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def test_prompts_that_choose_are_not_those_that_gate():
+    uses = splits.validation_uses([asked(f"What is number {at}?") for at in range(3000)])
+    assert abs(uses.count("choice") / 3000 - 5 / 9) < 0.03
+    same = [asked("Where is  the River?"), asked("where is the river?"), asked("Where is the mill?")]
+    first, second, _ = splits.validation_uses(same)
+    assert first == second, "copies are on one side"
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=4, unique=True))
+def test_where_there_are_two_prompts_each_use_has_one(numbers):
+    assert set(splits.validation_uses([asked(f"a{number}") for number in numbers])) == {"choice", "gate"}

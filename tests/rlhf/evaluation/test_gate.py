@@ -15,6 +15,9 @@ def test_passes_within_all_limits():
     decision = decide(LIMITS, **GOOD)
     assert decision.passed and len(decision.reasons) == 3
     assert all(reason.startswith("holds: ") for reason in decision.reasons)
+    assert "by the noise-free utility on validation users' prompts" in decision.reasons[0], (
+        "whose, and by whom"
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,58 @@ def test_the_figures_of_the_headline_are_said(html):
     assert html.count('class="sample"') == SHOWN_PROMPTS
 
 
+LABELERS = {
+    "win_rate_vs_sft_by_labelers": [0.5, 0.57, 0.63],
+    "length_controlled_by_labelers": [0.49, 0.53, 0.58],
+}
+PARTS = {"relevance": 0.25, "fluency": 0.5, "profanity": -0.125}
+
+
+@pytest.fixture(scope="module")
+def judged(full):
+    own = full["evaluation"]["policies"]["policy"] | LABELERS | {"gain_by_feature": PARTS}
+    policies = full["evaluation"]["policies"] | {
+        "policy": own,
+        "base_few_shot": policy(),
+        "rl_start": policy(),
+    }
+    accuracy = {"accuracy_by_utility": {"sft": [0.6, 0.65, 0.7], "policy": [0.5, 0.55, 0.6]}}
+    return full | {
+        "evaluation": full["evaluation"]
+        | {"users": 7, "few_shot": 2.5, "policies": policies, "reward_model": accuracy}
+    }
+
+
+def words(html):
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_each_win_rate_says_who_judged_on_whose_prompts(judged):
+    said = words(page(judged))
+    assert "win rate over SFT by noise-free utility, 57 % by held-out labelers" in said
+    assert "40 prompts of 7 validation users" in said
+    assert "labelers, at equal length 53 % 49–58 %" in said
+    assert not re.search(r"labelers (would )?prefer", said), "the utility is nobody's preference"
+    assert "base, few-shot" in said and "RL start" in said
+    assert "reward model on the policy 55 % of pairs of its own answers" in said
+
+
+def test_the_gain_is_drawn_by_feature(judged, full):
+    said = words(page(judged))
+    assert all(
+        one in said for one in ("+0.25", "+0.50", "−0.12", "relevance", "utility over SFT: +0.62 in all")
+    )
+    assert "gain_by_feature" not in figures(full)
+
+
+def test_a_release_is_marked_as_such(judged):
+    release = judged["evaluation"] | {"users": 9, "earlier_releases": 0}
+    assert "Release: test users" not in words(page(judged))
+    assert "40 prompts of 9 users" in words(page(judged | {"release": release}))
+    again = words(page(judged | {"release": release | {"earlier_releases": 2}}))
+    assert "They were read for 2 policies before" in again
+
+
 def test_every_part_may_be_missing(full):
     for key in full.keys() - {"round"}:
         assert "<h1>Round 2" in page({"round": 2, key: full[key]}), key

@@ -12,6 +12,7 @@ import pytest
 from rlhf.data import load
 from rlhf.evaluation import evaluate
 from rlhf.models import directories, reward
+from rlhf.records import read_jsonl
 from rlhf.sampling import collect
 from rlhf.training import choose_sft, ppo, reward_model, sft
 from rlhf.training.epoch_choice import lead, sentence
@@ -104,6 +105,23 @@ def test_the_choice_of_sft_asks_drawn_prompts_several_times_and_others_in_the_ne
     assert first[:3] != [r["messages"] for r in load.prompts(world.curated, "valid")[:3]]
     second, other = asked(2)
     assert second != first and other != seed and asked(1) == (first, seed)
+
+
+def test_prompts_that_measure_the_reward_model_and_choose_sft_do_not_gate(world, tmp_path, seen):
+    gating = [record["messages"] for record in load.validation_prompts(world.curated, "gate")]
+    writers = [{"version": "base/1", "path": str(world.base), "share": 1.0}]
+    world.run("sample", tmp_path, {"curated": world.curated, "writers": writers, "round": 1})
+    ranked = [row["messages"] for row in read_jsonl(tmp_path / "samples.jsonl") if row["split"] == "valid"]
+    run = seen(choose_sft, "sample", lambda model, words, asked, **_: asked)
+    chosen = run(
+        world.job(
+            "choose_sft",
+            tmp_path,
+            {"curated": world.curated, "sft": world.sft} | {"reward_model": world.reward_model},
+        )
+    )
+    assert ranked and chosen and gating
+    assert not any(messages in gating for messages in [*ranked, *chosen])
 
 
 def test_the_alignment_tax_is_measured_on_documents_drawn_by_seed(world, tmp_path, seen):

@@ -236,7 +236,7 @@ def test_the_epoch_that_the_reward_model_likes_is_chosen(world, tmp_path):
     assert figures["as"]["scores"] == figures["swapped"]["scores"][::-1]
     model, words = directories.load_policy(world.sft / "epoch-1")
     rm = reward.load_reward_model(world.reward_model)
-    drawn = seeds.shuffled(load.prompts(world.curated, "valid"), 0, "choice of SFT")
+    drawn = seeds.shuffled(load.validation_prompts(world.curated, "choice"), 0, "choice of SFT")
     asked = [record["messages"] for record in drawn] * 2
     answers = sample(model, words, asked, max_new_tokens=8, temperature=1.0, seed=0)
     read = reward.score(rm, asked, [a.text for a in answers], [a.ended for a in answers])
