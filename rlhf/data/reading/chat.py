@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf.data.fields import ROLES
 from rlhf.data.lines import Wrong
-from rlhf.data.reading.formats import Format, Notes, Record, are_turns, taken
+from rlhf.data.reading.formats import Format, Notes, Record, answered, are_turns, taken
 
 _PASSAGES = ("input", "context", "passage")
 _STRICT = frozenset(ROLES)
@@ -129,11 +129,10 @@ def read_trl(row: Record, kind: str, notes: Notes) -> Iterator[Record]:
         row["text"] = prompt
     else:
         row["messages"] = prompt
-    if completion is not None:
-        row["completion"] = completion
-    if kind == "demonstrations" and completion is None and isinstance(prompt, str):
-        raise Wrong("completion", "missing")
-    yield row
+    if completion is None and kind == "demonstrations" and not isinstance(prompt, str):
+        yield row  # its last turn is the completion
+    else:
+        yield from answered(row, completion, kind, "completion", notes)
 
 
 def _user(row: Record) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-import xxhash
+from xxhash import xxh3_128_hexdigest
 
 from rlhf.data import contract, thoughts
 from rlhf.data.fields import MAX_ID, SOURCES, USE_CASES, extra, identity, string
@@ -25,7 +25,7 @@ CONTENT = (
     "system", "instructions", "instruction", "system_prompt", "system_message", "input", "context", "passage",
     "question", "query", "document", "article", "tool_calls", "functions", "function_call", "tools", "documents",
 )  # fmt: skip
-UNNAMED = "unknown"
+UNNAMED, USERLESS = "unknown", "records without a user"
 _SYSTEM = ("system", "instructions", "system_prompt", "system_message")
 _OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 _IDENTITY = ("id", "user_id", "labeler_id", "prompt_id")
@@ -37,6 +37,7 @@ _ASKS_FOR_MORE = frozenset(
 )
 _QUICK = frozenset(("text", "created_at", "system"))
 _CONTENT = frozenset(CONTENT)
+_as_it_stands = msgspec.json.Encoder().encode  # of a prompt's record, whose fields have an order
 _encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode
 
 
@@ -114,7 +115,7 @@ def _clean_prompt(draft: Record, notes: Notes) -> None:
 
 def _prompt(draft: Record, options: Options, notes: Notes) -> Record:
     """A prompt's record, once what it says is clean."""
-    if "messages" not in draft:
+    if "messages" not in draft and not _is_one_text(draft):
         contract.check_prompt(draft | {"id": "none", "user_id": "none"})  # says what is missing
         raise AssertionError("a prompt without messages passed the contract")
     if draft.get("text") is not None:
@@ -135,23 +136,30 @@ def _prompt(draft: Record, options: Options, notes: Notes) -> Record:
 def identified(record: Record, name: Any, options: Options, notes: Notes) -> Record:
     """A prompt's record with its id (made of what it says where it has none) and its user. Raises Wrong."""
     user = record["user_id"]
-    if type(user) is not str and user is not None:
-        user = record["user_id"] = values.identity(user, notes)
-    if type(name) is not str or not name:
-        name = made_id(record) if name in _ABSENT else values.identity(name, notes)
-    if user is None or user == "":
+    if name in _ABSENT:
+        name = f"row-{xxh3_128_hexdigest(_as_it_stands(record))}"
+    else:
+        if type(name) is not str:
+            name = values.identity(name, notes)
+        if not _is_plain_id(name):
+            name = identity(name, "id")
+    if user in _ABSENT:
         if options.users == "named":
             raise Wrong("user_id", _NO_USER)
-        notes["records without a user"] += 1
+        notes[USERLESS] += 1
         user = name if options.users == "one-each" else "anonymous"
-    record["id"] = name if _is_plain_id(name) else identity(name, "id")
-    record["user_id"] = user if _is_plain_id(user) else identity(user, "user_id")
+    else:
+        if type(user) is not str:
+            user = values.identity(user, notes)
+        if not _is_plain_id(user):
+            user = identity(user, "user_id")
+    record["id"], record["user_id"] = name, user
     return record
 
 
 def made_id(record: Record) -> str:
     """The same for records that say the same, wherever they stand."""
-    return f"row-{xxhash.xxh3_128_hexdigest(_encode(record))}"
+    return f"row-{xxh3_128_hexdigest(_encode(record))}"
 
 
 def _is_plain_id(name: Any) -> bool:

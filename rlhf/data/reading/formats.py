@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rlhf.data.lines import Wrong
+
 Record = dict[str, Any]
 Kind = Literal["prompts", "demonstrations", "comparisons", "pretraining"]
 Notes = Counter[str]  # {what was done, in words that follow a number: how often}
@@ -62,3 +64,20 @@ def taken(row: Record, *names: str) -> Any:
 def are_turns(value: Any, role: str = "role") -> bool:
     """Whether it is a list of objects, the first of which names who speaks."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and role in value[0]
+
+
+ANSWERS = "answers left out"
+
+
+def answered(row: Record, completion: Any, kind: str, field: str, notes: Notes) -> Iterator[Record]:
+    """The row with its completion, which is no part of a prompt. Raises Wrong and LeftOut where it has to have one."""
+    if kind == "prompts":
+        if completion:
+            notes[ANSWERS] += 1
+    elif completion is None:
+        raise Wrong(field, "missing")
+    elif isinstance(completion, str) and not completion.strip():
+        raise LeftOut("the answer is empty")
+    else:
+        row["completion"] = completion
+    yield row

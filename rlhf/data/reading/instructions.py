@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf.data.lines import Wrong
 from rlhf.data.reading.chat import with_passages
-from rlhf.data.reading.formats import Format, Notes, Record, taken
+from rlhf.data.reading.formats import Format, Notes, Record, answered, taken
 
 _PAIRS = (("question", "answer"), ("query", "response"), ("query", "answer"), ("input", "output"))
 
@@ -29,7 +29,7 @@ def read_instruction(row: Record, kind: str, notes: Notes) -> Iterator[Record]:
     if history:
         asked = {"role": "user", "content": row.pop("text")}
         row["messages"] = [*_earlier(history), asked]
-    yield from _answered(row, completion, kind, "output")
+    yield from answered(row, completion, kind, "output", notes)
 
 
 def is_pair(row: Mapping[str, Any]) -> bool:
@@ -44,15 +44,7 @@ def read_pair(row: Record, kind: str, notes: Notes) -> Iterator[Record]:
     row["text"] = row.pop(asked)
     with_passages(row, "text", notes)
     completion = taken(row, "completion", *(name for first, name in _PAIRS if first == asked))
-    yield from _answered(row, completion, kind, answer)
-
-
-def _answered(row: Record, completion: Any, kind: str, field: str) -> Iterator[Record]:
-    if completion is not None:
-        row["completion"] = completion
-    elif kind == "demonstrations":
-        raise Wrong(field, "missing")
-    yield row
+    yield from answered(row, completion, kind, answer, notes)
 
 
 def _earlier(history: Any) -> Iterator[Record]:

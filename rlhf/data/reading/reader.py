@@ -22,9 +22,11 @@ from rlhf.data.reading import containers, conversation, drafts, recognition, val
 from rlhf.data.reading.containers import Source
 from rlhf.data.reading.drafts import Options
 from rlhf.data.reading.formats import Format, LeftOut, Notes
+from rlhf.data.reading.plain_lines import plain_line, plain_row
 
 _TOOLS = ("tool_calls", "functions", "function_call", "tools")
 _TRANSCRIPTS = ("Human:", "### Human:", "###Human:")
+_MISSES = 16
 AS_THEY_ARE = Options()
 _encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode
 
@@ -61,27 +63,30 @@ class Reader:
         self._seen_again: dict[tuple[int, int], list[tuple[bytes, Reject]]] = {}
         self._assembled: dict[str, bytes] = {}  # digests by id of records that no line holds alone
         self._notes, self._unused = Notes(), Notes()  # of the row at hand
+        self._is_quick = kind == "prompts" and not (options.map or options.format or options.user_field)
 
     def records(self) -> Iterator[Record]:
         """The valid records in the order of the files; each id once."""
-        options = self.options
-        is_fast = self.kind == "prompts" and not (options.map or options.format or options.user_field)
+        is_fast = self._is_quick
         own, own_rows = self._told("contract"), 0
         for source, name in zip(self._sources, self._names, strict=True):
             gathered: dict[str, list[Record]] = {}
             use = self._uses.of_file(name)
             for batch in containers.batches(source):
+                misses = 0  # of the quick way, one after the other
                 for line, value in batch:
-                    if is_fast and type(value) is bytes:
+                    if is_fast and misses < _MISSES and type(value) is bytes:
                         record = plain_prompt(value)
                         if record is not None and _is_simple(record["messages"]):
                             own_rows += 1
+                            misses = 0
                             reject = use(line, record["id"])
                             if reject is None:
                                 yield record
                             else:
                                 self._again(reject, record)
                             continue
+                        misses += 1
                     for record in self._read(name, line, value, gathered):
                         reject = use(line, record["id"])
                         if reject is None:
@@ -102,6 +107,15 @@ class Reader:
     ) -> Iterable[Record]:
         """The records of a row; what is wrong with it is a reject."""
         try:
+            if self._is_quick:
+                if type(value) is bytes:
+                    if (plain := plain_line(value)) is not None:
+                        return [self._quick(*plain)]
+                elif type(value) is dict and (record := plain_row(value)) is not None:
+                    told = self._told("contract")
+                    told.records += 1
+                    told.given += 1
+                    return [record]
             row, flaw = self._row(value)
             format = self._forced or recognition.recognised(row, self.kind)
             if format.gather is not None:
@@ -118,6 +132,19 @@ class Reader:
             self._unused.clear()
             self.rejects.append(Reject(name, line, wrong.field, wrong.reason))
             return ()
+
+    def _quick(self, format: str, record: Record, name: str, notes: dict[str, int]) -> Record:
+        """The record of a line that was read in one go; raises Wrong."""
+        record = drafts.identified(record, name, self.options, self._notes)
+        told = self._told(format)
+        told.records += 1
+        told.given += 1
+        for note, count in notes.items():
+            told.notes[note] += count
+        if self._notes:
+            told.notes[drafts.USERLESS] += 1
+            self._notes.clear()
+        return record
 
     def _row(self, value: bytes | Record | Wrong) -> tuple[Record, str]:
         """The row with its lists unpacked and its fields mapped, and json_line's flaw."""
