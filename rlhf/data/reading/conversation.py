@@ -191,10 +191,12 @@ def _role(message: dict[str, Any], where: str, at: int) -> str:
     role = ROLES.get(given) if isinstance(given, str) else None
     if role is None and isinstance(given, str):
         role = ROLES.get(given.strip().lower())
-    if role is None and given is None and message.get("type") in TOOL_PARTS:  # an item of the Responses API
-        return "tool"
-    if role is None and given is None and message.get("type") in THOUGHT_PARTS:
-        return "thought"
+    item = message.get("type")  # of the Responses API
+    if role is None and given is None and isinstance(item, str):
+        if item in TOOL_PARTS:
+            return "tool"
+        if item in THOUGHT_PARTS:
+            return "thought"
     if role is None:
         raise Wrong(f"{where}[{at}].role", "must be one of system, developer, user, assistant, tool")
     return role
@@ -230,6 +232,8 @@ def _text(content: Any, notes: Notes, done: Conversation, where: str) -> tuple[s
                 f"{where}[{at}]", f"must be text or a part {{type, text}}, found {type(part).__name__}"
             )
         kind = part.get("type")
+        if not isinstance(kind, str | None):
+            raise Wrong(f"{where}[{at}].type", f"must be a string, found {type(kind).__name__}")
         text = part.get("text")
         if isinstance(text, dict):  # OpenAI's threads: {"text": {"value": ...}}
             text = text.get("value")
@@ -244,7 +248,7 @@ def _text(content: Any, notes: Notes, done: Conversation, where: str) -> tuple[s
             notes["tool parts left out"] += 1
         elif kind in THOUGHT_PARTS:
             notes[THOUGHTS] += 1
-        elif isinstance(kind, str) and kind.isidentifier() and len(kind) < 40:
+        elif kind is not None and kind.isidentifier() and len(kind) < 40:
             lost = kind
         else:
             raise Wrong(

@@ -70,7 +70,7 @@ class Reader:
         is_fast = self._is_quick
         own, own_rows = self._told("contract"), 0
         for source, name in zip(self._sources, self._names, strict=True):
-            gathered: dict[str, list[Record]] = {}
+            gathered: dict[str, list[tuple[int, Record]]] = {}
             use = self._uses.of_file(name)
             for batch in containers.batches(source):
                 misses = 0  # of the quick way, one after the other
@@ -103,7 +103,11 @@ class Reader:
     # ------------------------------------------------------------ one row
 
     def _read(
-        self, name: str, line: int, value: bytes | Record | Wrong, gathered: dict[str, list[Record]]
+        self,
+        name: str,
+        line: int,
+        value: bytes | Record | Wrong,
+        gathered: dict[str, list[tuple[int, Record]]],
     ) -> Iterable[Record]:
         """The records of a row; what is wrong with it is a reject."""
         try:
@@ -119,7 +123,7 @@ class Reader:
             row, flaw = self._row(value)
             format = self._forced or recognition.recognised(row, self.kind)
             if format.gather is not None:
-                gathered.setdefault(format.name, []).append(row)
+                gathered.setdefault(format.name, []).append((line, row))
                 self._told(format.name).records += 1
                 return ()
             found = self._converted(format, row)
@@ -196,17 +200,24 @@ class Reader:
     # ------------------------------------------------------------ rows of one file together, and rows seen again
 
     def _gathered(
-        self, name: str, format: Format, rows: list[Record], use: Callable[[int, str], Reject | None]
+        self,
+        name: str,
+        format: Format,
+        rows: list[tuple[int, Record]],
+        use: Callable[[int, str], Reject | None],
     ) -> Iterator[Record]:
+        """The records of a file whose rows belong together; what is wrong is told at the line of the first of them."""
         assert format.gather is not None
-        for row in format.gather(rows):
+        lines = {id(row): line for line, row in rows}
+        for row in format.gather(row for _, row in rows):
+            line = next((lines[id(part)] for part in row.values() if id(part) in lines), rows[0][0])
             try:
                 found = self._converted(format, row)
             except Wrong as wrong:
-                self.rejects.append(Reject(name, 0, wrong.field, wrong.reason))
+                self.rejects.append(Reject(name, line, wrong.field, wrong.reason))
                 continue
             for record in found:
-                reject = use(0, record["id"])
+                reject = use(line, record["id"])
                 if reject is None:
                     self._assembled[record["id"]] = digest(record)
                     yield record
