@@ -1,17 +1,32 @@
 """Messages to tokens: the tokenizer's own chat template, ChatML where the pipeline made the tokenizer.
 
 A prompt is a list of messages that ends with the user's; a completion is the assistant's answer, closed by
-the tokenizer's EOS (<|im_end|> in ChatML). Loss and rewards are on completion tokens alone.
+the token that the template closes it by (<|im_end|> in ChatML). Loss and rewards are on completion tokens alone.
+What a template accepts, and how answers end, is found in rlhf/templates.py.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
+
+from transformers.utils.chat_template_utils import encode_marked_chat, mark_control_tokens
+
+from rlhf.templates import (
+    CLOSE_THOUGHT,
+    OPEN_THOUGHT,
+    closing,
+    control_tokens,
+    fitted,
+    render,
+    thinks,
+)
 
 log = logging.getLogger(__name__)
 
+_MARK = "[\U000f0000\U000f0001]"  # what `mark_control_tokens` puts around them
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": str}
 
 CHATML = (
@@ -20,27 +35,70 @@ CHATML = (
 )
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """The prompt as text, up to where the assistant begins to speak.
-
-    Special tokens that a user typed are broken up, so that text from outside cannot end its own turn.
-    """
-    return tokenizer.apply_chat_template(
-        [{**message, "content": disarm(tokenizer, message["content"])} for message in messages],
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-
-
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Token ids of `render_prompt`."""
-    return tokenizer(render_prompt(tokenizer, messages), add_special_tokens=False)["input_ids"]
+    """Token ids of the prompt, up to where the assistant begins to speak.
+
+    Control tokens that a user typed are read as ordinary text, so that text from outside cannot end its own turn; decoded they
+    are the same text again.
+    """
+    marked = mark_control_tokens(fitted(tokenizer, messages), _controls(tokenizer))
+    return _encode(tokenizer, render(tokenizer, marked, asks=True))
 
 
 def encode_completion(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:
-    """Token ids of an answer; with the EOS token last where the answer `ended` by itself."""
-    ids = tokenizer(disarm(tokenizer, text), add_special_tokens=False)["input_ids"]
-    return [*ids, tokenizer.eos_token_id] if ended else ids
+    """Token ids of an answer; with the token that closes a turn last where the answer `ended` by itself.
+
+    Of control tokens in it the two around a whole thought that it begins with are the tokenizer's own, and the others are text.
+    """
+    marked = mark_control_tokens(text, _controls(tokenizer))
+    if text.startswith(OPEN_THOUGHT) and CLOSE_THOUGHT in text:
+        for tag in (OPEN_THOUGHT, CLOSE_THOUGHT):
+            marked = re.sub(f"{_MARK}?{re.escape(tag)}{_MARK}?", tag, marked, count=1)
+    ids = _encode(tokenizer, marked)
+    return [*ids, closing(tokenizer)] if ended else ids
+
+
+def _encode(tokenizer: Any, marked: str) -> list[int]:
+    if re.search(_MARK, marked):
+        return encode_marked_chat(tokenizer, marked)
+    return tokenizer(marked, add_special_tokens=False)["input_ids"]
+
+
+def _controls(tokenizer: Any) -> re.Pattern[str]:
+    """What `mark_control_tokens` marks; found once a tokenizer and template, and kept with it."""
+    known = vars(tokenizer).setdefault("_rlhf_controls", {})
+    if tokenizer.chat_template not in known:
+        known[tokenizer.chat_template] = re.compile(
+            "|".join(map(re.escape, control_tokens(tokenizer))) or "(?!)"
+        )
+    return known[tokenizer.chat_template]
+
+
+def ends(model: Any, tokenizer: Any) -> list[int]:
+    """Ids at which an answer of the model ends, rising: those of its generation config, the closing token, EOS."""
+    listed = model.generation_config.eos_token_id
+    listed = listed if isinstance(listed, list) else [listed]
+    return sorted({*listed, closing(tokenizer), tokenizer.eos_token_id} - {None})
+
+
+def spoken(
+    tokenizer: Any, ids: Sequence[int], *, ends: Collection[int], stop: Sequence[str] = ()
+) -> tuple[str, bool]:
+    """(the text of an answer's tokens as people read it, whether a stop string or one of `ends` ended it).
+
+    People read no thoughts: what stands before `</think>` is left out, and a thought that was cut is an empty answer that has
+    not ended. Nor do they read anything from a stop string on.
+    """
+    has_ended = bool(ids) and ids[-1] in ends
+    text = tokenizer.decode(ids[:-1] if has_ended else ids, skip_special_tokens=True)
+    if thinks(tokenizer):
+        _, is_closed, after = text.rpartition(CLOSE_THOUGHT)
+        if is_closed:
+            text = after
+        elif OPEN_THOUGHT in text:
+            return "", False
+    cut = min((text.index(end) for end in stop if end in text), default=len(text))
+    return text[:cut].strip(), cut < len(text) or has_ended
 
 
 def with_room(
@@ -70,24 +128,3 @@ def with_room(
             context,
         )
     return kept
-
-
-def disarm(tokenizer: Any, text: str) -> str:
-    """`text` with the tokenizer's special tokens made ordinary ("<|im_end|>" becomes "< |im_end|>")."""
-    for token in special_tokens(tokenizer):
-        if token in text:
-            text = text.replace(token, token[0] + " " + token[1:])
-    return text
-
-
-def special_tokens(tokenizer: Any) -> list[str]:
-    """Texts that the tokenizer reads as one token of control: those it has a role for, and those it only lists as special."""
-    listed = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return sorted({*tokenizer.all_special_tokens, *listed})
-
-
-def require_chat_template(tokenizer: Any, where: str) -> None:
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"{where} has no chat template; add chat_template to its tokenizer_config.json or a chat_template.jinja"
-        )

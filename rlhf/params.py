@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,6 +92,14 @@ class DataParams(Section):
         8192,
         ge=1,
         description="rows that are worked on, and held in memory, at a time. No result depends on it",
+    )
+
+
+class ChatParams(Section):
+    today: date = Field(
+        date(2026, 1, 1),
+        description="date that a chat template prints, where it prints one; an import writes it into the template, "
+        "since another day would be another prompt",
     )
 
 
@@ -362,6 +371,7 @@ class Params(Section):
         description="keeps its rounds and models apart: .rlhf/<profile>, data/profiles/<profile>",
     )
     data: DataParams = DataParams()
+    chat: ChatParams = ChatParams()
     base: BaseParams = BaseParams()
     sft: SFTParams = SFTParams()
     comparisons: ComparisonsParams = ComparisonsParams()

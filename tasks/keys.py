@@ -31,12 +31,13 @@ READS: dict[str, tuple[str, ...]] = {
         "base.valid_share",
         "base.path",
     ),
-    "base": ("seed", "base"),
+    "base": ("seed", "base", "chat"),
     "sft": (
         "seed",
         "sft.epochs",
         "sft.demonstrations",
         "sft.valid_demonstrations",
+        "ppo.temperature",  # what is saved says at which it is to be sampled
         "sft.lr",
         "sft.lr_matrices",
         "sft.batch",
@@ -47,6 +48,7 @@ READS: dict[str, tuple[str, ...]] = {
     "rl_start": (
         "seed",
         "sft.rl_start_epochs",
+        "ppo.temperature",
         "sft.rl_start_lr",
         "sft.lr_matrices",
         "sft.rl_start_pretraining_share",
@@ -68,7 +70,7 @@ READS: dict[str, tuple[str, ...]] = {
         "base.context",
     ),
     "rank": ("seed", "comparisons.labeler", "comparisons.labelers"),
-    "reward_model": ("seed", "reward_model"),
+    "reward_model": ("seed", "reward_model", "chat"),
     "choose_sft": (
         "seed",
         "sft.choice_prompts",

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 
-from rlhf.chat import require_chat_template
+from rlhf.chat import ends
 from rlhf.models.never import forbid
 from rlhf.models.packed import prepare
 from rlhf.models.plain import require_plain
+from rlhf.templates import require_usable
 
 _DROPOUTS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "hidden_dropout_prob", "dropout")
 
@@ -25,7 +32,7 @@ _DROPOUTS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "hidden_dropou
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a checked directory, with a chat template and a pad token that is not EOS."""
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    require_chat_template(tokenizer, str(directory))
+    require_usable(tokenizer, str(directory))
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ValueError(
             f"{directory}: the pad token must be another than EOS (base.path and reward_model.base mend this)"
@@ -49,6 +56,23 @@ def load_policy(
     tokenizer = load_tokenizer(directory)
     forbid(model, tokenizer)
     return prepare(model), tokenizer
+
+
+def say_how_to_sample(model: PreTrainedModel, tokenizer: Any, temperature: float) -> None:
+    """generation_config.json of what is saved: the distribution that the model was trained and judged at, and where answers end.
+
+    A server's default temperature of 1, or a top-p that came with a base, is another policy.
+    """
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=temperature,
+        top_k=0,
+        top_p=1.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends(model, tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        suppress_tokens=model.generation_config.suppress_tokens,
+    )
 
 
 def round_weights(model: torch.nn.Module, dtype: str) -> None:

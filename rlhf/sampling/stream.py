@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from rlhf.chat import Message, encode_prompt
+from rlhf.chat import Message, encode_prompt, ends, spoken
 from rlhf.data.pii import redact
 from rlhf.sampling.decoding import draw
 
@@ -37,17 +37,17 @@ def stream(
         )
     generator = torch.Generator(device=model.device).manual_seed(seed)
     model.eval()
-    cache = DynamicCache(config=model.config)
+    cache, closing = DynamicCache(config=model.config), ends(model, tokenizer)
     fed, answer, shown = torch.tensor([ids], device=model.device), [], ""
     for _ in range(min(room, max_new_tokens)):
         logits = model(input_ids=fed, past_key_values=cache, use_cache=True).logits[:, -1].float()
         number = torch.rand(1, generator=generator, device=model.device)
         fed = draw(torch.log_softmax(logits / temperature, dim=-1), number)[:, None]
-        if int(fed) == tokenizer.eos_token_id:
+        if int(fed) in closing:
             break
         answer.append(int(fed))
-        safe = redact(tokenizer.decode(answer, skip_special_tokens=True))[:-HELD_BACK]
+        safe = redact(spoken(tokenizer, answer, ends=closing)[0])[:-HELD_BACK]
         if safe.startswith(shown) and len(safe) > len(shown):
             yield safe[len(shown) :]
             shown = safe
-    yield redact(tokenizer.decode(answer, skip_special_tokens=True))[len(shown) :]
+    yield redact(spoken(tokenizer, answer, ends=closing)[0])[len(shown) :]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rlhf import distributed, seeds
-from rlhf.chat import encode_completion, encode_prompt, special_tokens, with_room
+from rlhf.chat import encode_completion, encode_prompt, ends, spoken, with_room
 from rlhf.data.load import pretraining_texts, prompts
 from rlhf.data.pii import redact
 from rlhf.jobs import Job
@@ -22,7 +22,8 @@ from rlhf.models import directories, reward
 from rlhf.models.positions import positions_of
 from rlhf.models.reward import RewardModel
 from rlhf.params import PPOParams
-from rlhf.sampling.engine import Completion, spoken
+from rlhf.sampling.engine import Completion
+from rlhf.templates import closing, control_tokens
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.hacking import alarm
 from rlhf.training.lora import adapt, merged
@@ -67,6 +68,7 @@ def run(job: Job) -> dict[str, Any]:
     with trainer.engine.whole():
         if job.is_main:
             weights = trainer.engine.weights_of(trainer.policy)
+            directories.say_how_to_sample(trainer.policy, trainer.tokenizer, params.temperature)
             for name, state in (("model", weights), ("model/ema", trainer.ema.average)):
                 directories.save(
                     trainer.policy, trainer.tokenizer, job.out / name, state=merged(trainer.policy, state)
@@ -99,17 +101,18 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
     for model in (policy, value):
         adapt(model, params.lora_rank)
     texts = pretraining_texts(job.path("curated"), "train") if params.ptx_coef else None
+    answers_end = ends(policy, tokenizer)
     trainer = PPOTrainer(
         policy,
         value,
         reference,
-        as_labelers_read(rm, params.stop),
+        as_labelers_read(rm, params.stop, answers_end),
         tokenizer,
         params,
         compute,
         pretraining=pack(tokenizer, texts, params.ptx_tokens) if texts is not None else None,
         seed=seeds.of_round(job.params.seed, job.round),
-        held_out_score=held_out_score(job, device),
+        held_out_score=held_out_score(job, device, answers_end),
     )
     return trainer, prompt_queue(job, tokenizer, params, positions_of(value))
 
@@ -128,7 +131,7 @@ def require_one_vocabulary(policy: Any, reference: Any, rm: Any) -> None:
 
 def require_ordinary_text(stop: Sequence[str], tokenizer: Any) -> None:
     """Raise ValueError for a stop string that holds a special token: it would never be seen."""
-    for token in special_tokens(tokenizer):
+    for token in control_tokens(tokenizer):
         if any(token in end for end in stop):
             raise ValueError(
                 f"ppo.stop holds the special token {token!r}, which no answer's text shows; allowed: ordinary text (EOS ends "
@@ -136,7 +139,7 @@ def require_ordinary_text(stop: Sequence[str], tokenizer: Any) -> None:
             )
 
 
-def held_out_score(job: Job, device: torch.device) -> Score | None:
+def held_out_score(job: Job, device: torch.device, answers_end: Sequence[int]) -> Score | None:
     """The rewards of the model that was trained on held-out rankings, if there is one (reward_model.held_out_share)."""
     folder = job.path("reward_model") / "held_out"
     if not folder.is_dir():
@@ -144,19 +147,21 @@ def held_out_score(job: Job, device: torch.device) -> Score | None:
     rm = reward.load_reward_model(folder)
     rm.model.to(device).eval()
     directories.round_weights(rm.model, job.params.ppo.dtype)
-    return as_labelers_read(rm, job.params.ppo.stop)
+    return as_labelers_read(rm, job.params.ppo.stop, answers_end)
 
 
-def as_labelers_read(rm: RewardModel, stop: Sequence[str]) -> Score:
+def as_labelers_read(rm: RewardModel, stop: Sequence[str], answers_end: Sequence[int] = ()) -> Score:
     """Rewards of sampled tokens as text, as in ranking and in evaluation: no special tokens, nothing from a stop string on.
 
     The tokens themselves may be others than the reward model ever read: a text has more than one spelling in tokens.
+    answers_end: ids at which the policy's answers end, beside the reward model's own.
     """
+    at = {*answers_end, closing(rm.tokenizer), rm.tokenizer.eos_token_id}
 
     def score(asked: list[list[int]], answers: list[list[int]]) -> list[float]:
         read = [
             encode_completion(rm.tokenizer, text, ended=ended)
-            for text, ended in (spoken(rm.tokenizer, ids, stop) for ids in answers)
+            for text, ended in (spoken(rm.tokenizer, ids, ends=at, stop=stop) for ids in answers)
         ]
         return reward.score_rows(rm, asked, read)
 

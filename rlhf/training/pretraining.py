@@ -21,6 +21,7 @@ from rlhf.jobs import Job
 from rlhf.models import directories, importing
 from rlhf.models import tokenizer as own_tokenizer
 from rlhf.params import BaseParams
+from rlhf.templates import end_of_text
 from rlhf.training.finite import require_finite
 from rlhf.training.muon import MuonAdamW
 from rlhf.training.progress import progress
@@ -35,7 +36,12 @@ def run(job: Job) -> dict[str, Any]:
         return {}
     longest = ("base.context", params.context)
     return importing.import_model(
-        params.path, job.out / "model", key="base.path", longest=longest, dtype=params.dtype
+        params.path,
+        job.out / "model",
+        key="base.path",
+        longest=longest,
+        today=job.params.chat.today,
+        dtype=params.dtype,
     )
 
 
@@ -123,11 +129,8 @@ def next_token_loss(model: Any, ids: torch.Tensor) -> torch.Tensor:
 
 
 def pack(tokenizer: Any, texts: list[str], context: int) -> np.ndarray:
-    """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32.
-
-    That token is the tokenizer's BOS, as in GPT-2, or EOS where it has none.
-    """
-    end = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    """Documents one after another, each closed by the end-of-text token, cut into rows. Returns [N, context] int32."""
+    end = end_of_text(tokenizer)
     stream: list[int] = []
     for encoded in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
         stream += encoded

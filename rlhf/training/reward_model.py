@@ -119,6 +119,7 @@ def own_start(job: Job) -> Path:
             start,
             key="reward_model.base",
             longest=("reward_model.max_tokens", job.params.reward_model.max_tokens),
+            today=job.params.chat.today,
         )
     distributed.barrier()
     own, policy = (directories.load_tokenizer(path).get_vocab() for path in (start, job.path("policy")))

@@ -134,6 +134,7 @@ def train_supervised(
         callbacks=[follower],
         optimizers=(optimizer, None),
     )
+    directories.say_how_to_sample(model, tokenizer, job.params.ppo.temperature)
     if routers is not None:  # the trainer set it to 0, and what is saved says what the model came with
         model.config.router_aux_loss_coef = routers
     follower.trainer = trainer

@@ -59,7 +59,7 @@ def test_a_llama_from_outside_goes_through_every_stage(world, tmp_path):
         policies={"base": base, "sft": sft, "rl_start": rl_start, "policy": policy},
         reward_model=reward_model,
     )
-    assert found["prompts"] == 4
+    assert found["prompts"] == 3, "as many as the validation users have for the gate"
     model, words = directories.load_policy(policy)
     assert (
         words.chat_template == TEMPLATE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import date
 
 import pytest
 import torch
@@ -143,7 +144,13 @@ def test_a_start_of_the_reward_model_s_own_is_mended_and_read_before_training(wo
         ).save_pretrained(tmp_path / name)
         words.save_pretrained(tmp_path / name)
     imported = tmp_path / "imported"
-    importing.import_model(str(tmp_path / "policy"), imported, key="base.path", longest=("base.context", 64))
+    importing.import_model(
+        str(tmp_path / "policy"),
+        imported,
+        key="base.path",
+        longest=("base.context", 64),
+        today=date(2026, 1, 1),
+    )
     inputs = world.for_reward_model | {"base": tmp_path / "larger", "policy": imported}
     world.run("reward_model", tmp_path / "out", inputs)
     rm = reward.load_reward_model(tmp_path / "out/model")

@@ -96,7 +96,7 @@ def test_a_stop_string_of_characters_of_several_tokens_is_seen_at_its_end(monkey
     words = tokenizer.train(["plain"] * 4, 300, 64)
     ids = words("plain。", add_special_tokens=False)["input_ids"]
     assert len(ids) > len("plain。") - 4 and len(words("。", add_special_tokens=False)["input_ids"]) == 3
-    drawn = Answers(words, torch.zeros(1, 16), 1.0, ("。",), torch.device("cpu"))
+    drawn = Answers(words, [words.eos_token_id], torch.zeros(1, 16), 1.0, ("。",), torch.device("cpu"))
     drawn.ids[0, : len(ids)] = torch.tensor(ids)
     row = torch.tensor([0])
     assert [bool(drawn._stopped(row, torch.tensor([len(ids) - less]))) for less in (0, 1, 2)] == [
