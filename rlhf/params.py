@@ -199,6 +199,19 @@ class RewardModelParams(Section):
     )
 
 
+class SamplingParams(Section):
+    max_gap: float | None = Field(
+        None,
+        gt=0,
+        description="nats a token that PPO's engine may be from the policy on average; null: 0.001 in float32, 0.05 in bfloat16",
+    )
+    importance: Literal["none", "truncated"] = Field(
+        "none",
+        description="truncated: what PPO learns from a token is weighted by policy over engine, at most importance_cap (TIS)",
+    )
+    importance_cap: float = Field(2.0, ge=1)
+
+
 class PPOParams(Section):
     start: Literal["rl-start", "champion"] = "rl-start"
     episodes: int = Field(4096, ge=1, description="paper: 256,000")
@@ -376,6 +389,7 @@ class Params(Section):
     sft: SFTParams = SFTParams()
     comparisons: ComparisonsParams = ComparisonsParams()
     reward_model: RewardModelParams = RewardModelParams()
+    sampling: SamplingParams = SamplingParams()
     ppo: PPOParams = PPOParams()
     evaluation: EvaluationParams = EvaluationParams()
     gate: GateParams = GateParams()

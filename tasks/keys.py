@@ -81,6 +81,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "ppo": (
         "seed",
+        "sampling",
         *(f"ppo.{name}" for name in PPOParams.model_fields if name != "microbatch_tokens"),
         "base.context",
     ),

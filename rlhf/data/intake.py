@@ -85,13 +85,13 @@ def add(
                 f"{target.name}: all {len(records):,} prompts are of one user, who is in training or held out as a whole; "
                 "where each row is another's, leave user_id out and say --one-user-each"
             )
-        if kind == "comparisons":
-            _require_known_prompts(path.name, records, Path(raw_dir))
         if told is not None:
             told += said
         lines = records if kind == "comparisons" else map(_external, records)
         checked[target] = list(tombstones.not_forgotten(lines, gone))
         left_out += len(records) - len(checked[target])
+        if kind == "comparisons":  # those of a forgotten prompt are gone already: nobody can know it
+            _require_known_prompts(path.name, checked[target], Path(raw_dir))
     written = {target.name: write_jsonl(target, records) for target, records in checked.items() if records}
     return written | ({tombstones.REASON: left_out} if left_out else {})
 

@@ -28,7 +28,7 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
 
     `temperature` divides the logits, as it did in sampling. Differentiable in logprobs; entropy carries no gradient.
     """
-    logits = _response_logits(model, batch, temperature)
+    logits = response_logits(model, batch, temperature)
     logprobs, entropies = _ChosenLogprobs.apply(logits, batch.ids[batch.is_response])
     zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
     return TokenLogprobs(
@@ -37,8 +37,8 @@ def token_logprobs(model: Any, batch: Batch, *, temperature: float) -> TokenLogp
     )
 
 
-def _response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
-    """[response tokens, V] float32, in the order of the rows."""
+def response_logits(model: Any, batch: Batch, temperature: float) -> Tensor:
+    """[response tokens, V] float32, in the order of the rows; divided by `temperature`."""
     layout = layout_of(batch.is_real)
     targets = batch.is_response.flatten()[layout.places].nonzero()[:, 0]
     before = targets - 1  # where a token is predicted
@@ -104,7 +104,7 @@ def response_logprobs(
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     for group in by_length(lengths, tokens_at_once(model.device), least=shortest(model)):
         batch = pad([prompts[i] for i in group], [responses[i] for i in group], pad_id, model.device)
-        logits = _response_logits(model, batch, temperature)
+        logits = response_logits(model, batch, temperature)
         chosen = logits.gather(1, batch.ids[batch.is_response][:, None])[:, 0]
         own = (chosen - torch.logsumexp(logits, dim=-1)).cpu().split([len(responses[i]) for i in group])
         for i, of_row in zip(group, own, strict=True):

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlhf.models.suitable import longest_row
+
 #: how far numbers of one model, computed in two ways, may be apart: of the largest for hidden states, nats for log-probabilities
 TOLERANCE = 1e-4
 LENGTHS = (6, 11, 4)
@@ -20,8 +22,10 @@ LENGTHS = (6, 11, 4)
 def rows_of(model: Any) -> list[Tensor]:
     """Three rows of random tokens, [T] int64 each, the same for every model of a vocabulary's size."""
     size = model.get_input_embeddings().weight.shape[0]
+    longest = longest_row(model.config) or max(LENGTHS)
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(1, size, (length,), generator=generator).to(model.device) for length in LENGTHS]
+    lengths = [min(length, longest) for length in LENGTHS]
+    return [torch.randint(1, size, (length,), generator=generator).to(model.device) for length in lengths]
 
 
 @torch.no_grad()

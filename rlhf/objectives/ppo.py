@@ -22,15 +22,21 @@ def token_rewards(scores: Tensor, kl: Tensor, is_response: Tensor, *, kl_coef: f
 
 
 def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, is_response: Tensor, *, clip: float
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    is_response: Tensor,
+    *,
+    clip: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """-mean_t min(ρ_t A_t, clamp(ρ_t, 1-clip, 1+clip) A_t),  ρ = exp(log π - log π_old) (eq. 7).
+    """-mean_t w_t min(ρ_t A_t, clamp(ρ_t, 1-clip, 1+clip) A_t),  ρ = exp(log π - log π_old) (eq. 7).
 
-    All [B, T]; the mean is over response tokens. Returns a scalar.
+    All [B, T]; the mean is over response tokens. weights: importance weights w; None: 1. Returns a scalar.
     """
     ratio = torch.exp((logprobs - old_logprobs).masked_fill(~is_response, 0.0))
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)
-    return -masked_mean(surrogate, is_response)
+    return -masked_mean(surrogate if weights is None else weights * surrogate, is_response)
 
 
 def value_loss(

@@ -12,7 +12,7 @@ from rlhf.models.probe import TOLERANCE, rows_of
 from rlhf.sampling.cache import Padded, Replayed, Slots
 
 How = Literal["slots", "padded", "replayed"]
-#: tokens of each row that are decoded, the rest is its prompt
+#: tokens of each row that are decoded, at most; the rest is its prompt
 STEPS = 3
 #: nats by which log-probabilities may differ in coarser numbers
 ROUNDING = {torch.float32: TOLERANCE, torch.float64: TOLERANCE, torch.bfloat16: 0.1, torch.float16: 0.02}
@@ -69,8 +69,8 @@ def decoding_gap(model: Any, pad_id: int, way: How) -> float:
 
 
 def _decode(model: Any, pad_id: int, way: How, rows: list[Tensor], right: list[Tensor]) -> float:
-    device, gap = model.device, 0.0
-    at = torch.tensor([len(row) - STEPS for row in rows], device=device)  # the next token of each row
+    device, gap, steps = model.device, 0.0, min(STEPS, min(map(len, rows)) - 1)
+    at = torch.tensor([len(row) - steps for row in rows], device=device)  # the next token of each row
     held = keeper(model, pad_id, way, len(rows), max(map(len, rows)) + 1)
 
     def compare(logits: Tensor) -> None:
@@ -80,9 +80,9 @@ def _decode(model: Any, pad_id: int, way: How, rows: list[Tensor], right: list[T
             apart = (mine - theirs).abs()[theirs > LIKELY].max()
             gap = max(gap, float(apart)) if torch.isfinite(apart) else float("inf")
 
-    prompts = [row[:-STEPS].tolist() for row in rows]
+    prompts = [row[:-steps].tolist() for row in rows]
     compare(held.read(prompts, torch.arange(len(rows), device=device)))
-    for step in range(STEPS):
+    for step in range(steps):
         if step == 1:  # the first row ends: the last takes its place
             kept = torch.tensor([2, 1], device=device)
             held.keep(kept)

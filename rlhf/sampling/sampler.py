@@ -2,15 +2,13 @@
 
 An engine that runs elsewhere (vLLM, say) implements the same two methods: `take_weights` copies the policy's weights to
 it, once an iteration, and `sample` draws from them. Its log-probabilities come from other kernels; with `is_exact` False
-the trainer computes them again, so that the first ratio is 1, and logs how far the engine's were (`sampler_error`).
+the trainer computes them again, so that the first ratio is 1. How far the two are apart is measured and bounded
+(rlhf/sampling/gap.py).
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
-
-import torch
-from torch import Tensor
 
 from rlhf.params import PPOParams
 from rlhf.sampling.engine import Completion, sample_ids
@@ -54,16 +52,3 @@ class TorchSampler:
             first=first,
             stop=self.params.stop,
         )
-
-
-def disagreement(completions: list[Completion], recomputed: list[Tensor]) -> float:
-    """The largest |log π of the engine - log π of the trainer| over all sampled tokens, nats.
-
-    recomputed: [len(completion.ids)] a row, from `models.policy.response_logprobs`.
-    """
-    errors = [
-        (completion.logprobs.cpu() - own.cpu()).abs().max()
-        for completion, own in zip(completions, recomputed, strict=True)
-        if len(own)
-    ]
-    return float(torch.stack(errors).max()) if errors else 0.0

@@ -113,6 +113,7 @@ def prepare(job: Job) -> tuple[PPOTrainer, list[list[int]]]:
         pretraining=pack(tokenizer, texts, params.ptx_tokens) if texts is not None else None,
         seed=seeds.of_round(job.params.seed, job.round),
         held_out_score=held_out_score(job, device, answers_end),
+        sampling=job.params.sampling,
     )
     return trainer, prompt_queue(job, tokenizer, params, positions_of(value))
 

@@ -27,7 +27,7 @@ from rlhf.objectives.kl import adapted_coefficient, k1, k3
 from rlhf.objectives.masked import masked_mean
 from rlhf.objectives.ppo import clip_fraction, explained_variance, policy_loss, value_loss
 from rlhf.objectives.ptx import ptx_loss
-from rlhf.params import ComputeParams, PPOParams
+from rlhf.params import ComputeParams, PPOParams, SamplingParams
 from rlhf.sampling.engine import Completion
 from rlhf.sampling.sampler import Sampler, TorchSampler
 from rlhf.training.ema import EMA
@@ -100,12 +100,14 @@ class PPOTrainer:
         seed: int = 0,
         sampler: Sampler | None = None,
         held_out_score: Score | None = None,
+        sampling: SamplingParams | None = None,
     ) -> None:
         distributed.share(params.minibatch, "ppo.minibatch")
         self.policy, self.value, self.reference = policy, value, reference
         self.score, self.tokenizer, self.params = score, tokenizer, params
         self.pretraining, self.scale, self.seed = pretraining, scale, seed
         self.sampler = sampler or TorchSampler(tokenizer, params)
+        self.sampling = sampling or SamplingParams()
         self.held_out_score, self.watch = held_out_score, Watch()
         self.kl_coef = params.kl_coef
         optimizer = torch.optim.AdamW(
@@ -153,6 +155,7 @@ class PPOTrainer:
                 self.tokenizer,
                 own,
                 self.params,
+                sampling=self.sampling,
                 kl_coef=self.kl_coef,
                 scale=self.scale,
                 seed=(self.seed * 1_000_003 + iteration) * 1_009,
@@ -228,7 +231,9 @@ class PPOTrainer:
         for number, group in enumerate(groups):
             episodes = select(part, group)
             weight = float(episodes.batch.is_response.sum()) / total if number < len(own) else 0.0
-            loss, found = episode_loss(engine, episodes, params, self.scale)
+            loss, found = episode_loss(
+                engine, episodes, params, self.scale, self.sampling.importance != "none"
+            )
             engine.backward(weight * loss, more_to_come=bool(pretraining) or number + 1 < len(groups))
             for name, value in found.items():
                 figures[name] = (
@@ -292,12 +297,18 @@ def policy_rate(iteration: int, params: PPOParams) -> float:
 
 
 def episode_loss(
-    engine: Engine, part: Trajectory, params: PPOParams, scale: float
+    engine: Engine, part: Trajectory, params: PPOParams, scale: float, is_weighted: bool = False
 ) -> tuple[Tensor, dict[str, float]]:
-    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes. scale: of the reward."""
+    """Policy loss plus value_coef times value loss, and MINIBATCH_FIGURES of these episodes.
+
+    scale: of the reward; is_weighted: whether importance weights count.
+    """
     is_response = part.batch.is_response
     (logprobs, entropy), values = engine(part.batch, params.temperature, scale)
-    actor = policy_loss(logprobs, part.logprobs, part.advantages, is_response, clip=params.clip)
+    weights = part.weights if is_weighted else None
+    actor = policy_loss(
+        logprobs, part.logprobs, part.advantages, is_response, clip=params.clip, weights=weights
+    )
     critic = value_loss(values, part.values, part.returns, is_response, clip=params.value_clip)
     require_finite(
         "PPO's update", log_probabilities=logprobs, values=values, policy_loss=actor, value_loss=critic
@@ -333,7 +344,10 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
         "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
-        "sampler_error": trajectory.sampler_error,
+        "sampler_gap": trajectory.gap.mean,
+        "sampler_gap_largest": trajectory.gap.largest,
+        "sampler_drift": trajectory.gap.drift,
+        "importance_weight": float(masked_mean(trajectory.weights, is_response)),
     }
 
 

@@ -16,12 +16,14 @@ from rlhf.models.packed import shortest
 from rlhf.models.policy import response_logprobs
 from rlhf.models.rows import Batch, by_length, pad, tokens_at_once
 from rlhf.objectives.gae import gae
+from rlhf.objectives.importance import truncated_weights
 from rlhf.objectives.kl import ESTIMATORS
 from rlhf.objectives.masked import whiten
 from rlhf.objectives.ppo import token_rewards
-from rlhf.params import PPOParams
+from rlhf.params import PPOParams, SamplingParams
 from rlhf.sampling.engine import Completion
-from rlhf.sampling.sampler import Sampler, disagreement
+from rlhf.sampling.gap import CHECKED_ROWS, MAX_GAP, Gap, gap_of, likely_cause, require_close
+from rlhf.sampling.sampler import Sampler
 
 #: (prompts, responses), as token ids -> a reward a row
 Score = Callable[[list[list[int]], list[list[int]]], Sequence[float]]
@@ -39,7 +41,8 @@ class Trajectory(NamedTuple):
     scores: Tensor  # [B] reward model, scaled, missing-EOS penalty taken off
     raw_scores: Tensor  # [B] reward model as it stands
     ended: Tensor  # [B] bool
-    sampler_error: float = 0.0  # nats: how far the sampler's log-probabilities are from the trainer's
+    weights: Tensor  # importance weights; 1 where params ask for none
+    gap: Gap  # how far the engine's log-probabilities are from the trainer's
 
 
 @torch.no_grad()
@@ -53,6 +56,7 @@ def collect(
     prompts: list[list[int]],
     params: PPOParams,
     *,
+    sampling: SamplingParams,
     kl_coef: float,
     scale: float,
     seed: int,
@@ -72,12 +76,17 @@ def collect(
     scores = raw / scale - params.missing_eos_penalty * ~ended
     compute = partial(response_logprobs, pad_id=tokenizer.pad_token_id, temperature=params.temperature)
     reference_rows = compute(reference, prompts, responses)
-    policy_rows = [c.logprobs for c in completions]
-    error = 0.0
-    if not sampler.is_exact:
-        policy_rows = compute(policy, prompts, responses)
-        error = disagreement(completions, policy_rows)
-    logprobs = _place(policy_rows, batch)
+    checked = CHECKED_ROWS if sampler.is_exact else len(prompts)
+    again = compute(policy, prompts[:checked], responses[:checked])
+    gap = gap_of(completions[:checked], again)
+    limit = MAX_GAP[params.dtype] if sampling.max_gap is None else sampling.max_gap
+    fault = partial(likely_cause, pad_id=tokenizer.pad_token_id, temperature=params.temperature)
+    require_close(gap, limit, lambda: fault(policy, reference, completions))
+    engine_logprobs = _place([c.logprobs for c in completions], batch)
+    logprobs = engine_logprobs if sampler.is_exact else _place(again, batch)
+    weights = torch.ones_like(logprobs)
+    if sampling.importance == "truncated":
+        weights = truncated_weights(logprobs, engine_logprobs, batch.is_response, cap=sampling.importance_cap)
     reference_logprobs = _place(reference_rows, batch)
     values = response_values(value, batch, scale)
     charged = ESTIMATORS[params.kl_estimator](logprobs, reference_logprobs)
@@ -89,7 +98,7 @@ def collect(
     if params.whiten_advantages:
         advantages = whiten_together(advantages, batch.is_response)
     return Trajectory(
-        batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended, error
+        batch, logprobs, reference_logprobs, values, advantages, returns, scores, raw, ended, weights, gap
     ), completions
 
 
@@ -134,7 +143,7 @@ def select(trajectory: Trajectory, rows: list[int]) -> Trajectory:
     """The given episodes, cut to their longest."""
     width = int(trajectory.batch.is_real[rows].sum(1).max())
     batch = Batch(*(tensor[rows, :width] for tensor in trajectory.batch))
-    of_tokens = ("logprobs", "reference_logprobs", "values", "advantages", "returns")
+    of_tokens = ("logprobs", "reference_logprobs", "values", "advantages", "returns", "weights")
     cut = {name: getattr(trajectory, name)[rows, :width] for name in of_tokens}
     kept = {name: getattr(trajectory, name)[rows] for name in ("scores", "raw_scores", "ended")}
     return trajectory._replace(batch=batch, **cut, **kept)
@@ -144,15 +153,15 @@ def of_all(trajectory: Trajectory) -> Trajectory:
     """The episodes of every process, in the order of the processes, in each of them."""
     if distributed.world_size() == 1:
         return trajectory
-    batch, *rest, error = trajectory
-    parts = distributed.gather(([tensor.cpu() for tensor in (*batch, *rest)], error))
-    width = max(tensors[0].shape[1] for tensors, _ in parts)
+    batch, *rest, gap = trajectory
+    parts = distributed.gather([tensor.cpu() for tensor in (*batch, *rest)])
+    width = max(tensors[0].shape[1] for tensors in parts)
     tensors = [
         torch.cat([functional.pad(t, (0, width - t.shape[1])) if t.ndim == 2 else t for t in column])
-        for column in zip(*(tensors for tensors, _ in parts), strict=True)
+        for column in zip(*parts, strict=True)
     ]
     on_device = [tensor.to(batch.ids.device) for tensor in tensors]
-    return Trajectory._make([Batch(*on_device[:3]), *on_device[3:], max(error for _, error in parts)])
+    return Trajectory._make([Batch(*on_device[:3]), *on_device[3:], gap])
 
 
 def _place(rows: list[Tensor], batch: Batch) -> Tensor:

@@ -197,7 +197,7 @@ def losses(lines: list[dict[str, float]]) -> torch.Tensor:
 
     Errors of rounding are not the same, and one figure is a mean of the processes' largest.
     """
-    apart = {"sampler_error", "ratio_error", "first_ratio_error"}
+    apart = {"sampler_gap", "sampler_gap_largest", "sampler_drift", "ratio_error", "first_ratio_error"}
     apart |= {"time", "seconds_rollout", "seconds_update", "tokens_per_second"}
     return torch.tensor(
         [

@@ -13,6 +13,7 @@ from rlhf.chat import encode_prompt
 from rlhf.data import load
 from rlhf.models import directories, reward
 from rlhf.objectives.kl import adapted_coefficient
+from rlhf.params import SamplingParams
 from rlhf.sampling.sampler import TorchSampler
 from rlhf.training import ppo, ppo_trainer, rollouts
 from rlhf.training.ppo_trainer import PPOTrainer
@@ -74,6 +75,7 @@ def collected(models: Models, params: Any, prompts: list[list[int]]) -> Any:
         models.words,
         prompts,
         params,
+        sampling=SamplingParams(),
         kl_coef=KL_COEF,
         scale=SCALE,
         seed=3,
@@ -286,7 +288,13 @@ class Off:
 
 def test_an_iteration_whose_first_ratio_is_not_one_stops(world, models, prompts):
     params = world.params(ppo={"batch": 16, "minibatch": 4}).ppo
-    trainer = trainer_of(world, models, {"ptx_coef": 0.0}, sampler=Off(models.words, params))
+    trainer = trainer_of(
+        world,
+        models,
+        {"ptx_coef": 0.0},
+        sampler=Off(models.words, params),
+        sampling=SamplingParams(max_gap=0.1),
+    )
     with pytest.raises(RuntimeError, match="ratio"):
         trainer.iterate(0, prompts)
 
