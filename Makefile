@@ -36,7 +36,7 @@ showcase: setup
 	@$(BIN)/rlhf run --params infra/params/smollm2.yaml $(ARGS)
 
 test: setup
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(ARGS)
 
 test-slow: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
