@@ -5,6 +5,11 @@
 max_π E_π[r(y)] - β·KL(π ‖ π_ref) has the solution π*(y) ∝ π_ref(y)·exp(r(y)/β), with the value β·log Σ_y π_ref(y)·exp(r(y)/β).
 π_ref is a small random GPT, r a random table of standard deviation 1 under it. Prints how far from π_ref's value to
 the optimum's PPO gets, exactly, by enumeration; with --json one object: worst_share_of_optimum, shares.
+
+    python -m benchmarks.optimum --stale 1 --json
+
+The engine that samples takes the policy's weights every second iteration only, and truncated importance weights correct for it
+(sampling.importance). --no-importance shows what is lost without them.
 """
 
 from __future__ import annotations
@@ -15,13 +20,16 @@ import itertools
 import json
 import time
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from rlhf.models.packed import prepare
-from rlhf.params import ComputeParams, PPOParams
+from rlhf.params import ComputeParams, PPOParams, SamplingParams
+from rlhf.sampling.engine import Completion
+from rlhf.sampling.sampler import TorchSampler
 from rlhf.training.ppo_trainer import PPOTrainer
 
 PROMPT = [0]
@@ -66,6 +74,23 @@ class Task:
         return (self.objective(log_policy, beta) - start) / (self.optimum(beta) - start)
 
 
+class Stale:
+    """An engine that takes the policy's weights every `every` iterations, and samples from old ones in between."""
+
+    is_exact = False
+
+    def __init__(self, params: PPOParams, every: int) -> None:
+        self.inner, self.every, self.asked = TorchSampler(WORDS, params), every, 0
+
+    def take_weights(self, policy: Any) -> None:
+        if self.asked % self.every == 0:
+            self.inner.take_weights(copy.deepcopy(policy))
+        self.asked += 1
+
+    def sample(self, prompts: list[list[int]], *, seed: int, first: int = 0) -> list[Completion]:
+        return self.inner.sample(prompts, seed=seed, first=first)
+
+
 def solve(
     seed: int,
     beta: float,
@@ -75,8 +100,13 @@ def solve(
     iterations: int = 300,
     batch: int = 512,
     lr: float = 1e-3,
+    stale: int = 0,
+    importance: Literal["none", "truncated"] = "truncated",
 ) -> float:
-    """Share of the optimum that PPO reaches on the seed's task of tokens ** length sequences."""
+    """Share of the optimum that PPO reaches on the seed's task of tokens ** length sequences.
+
+    stale: iterations for which the engine keeps old weights; importance: how that is corrected for.
+    """
     task = Task(seed, tokens, length)
     params = PPOParams(
         temperature=1.0,
@@ -102,6 +132,8 @@ def solve(
         params,
         ComputeParams(launcher="inline", device="cpu"),
         seed=seed,
+        sampler=Stale(params, stale + 1) if stale else None,
+        sampling=SamplingParams(importance=importance if stale else "none", max_gap=10.0),
     )
     for iteration in range(iterations):
         decay = min(1.0, 2.0 * (1.0 - iteration / iterations))  # the last half anneals: what is left is noise
@@ -138,6 +170,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--betas", type=float, nargs="+", default=[0.1, 0.3, 1.0])
     parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument(
+        "--stale", type=int, default=0, help="iterations for which the engine keeps old weights"
+    )
+    parser.add_argument("--no-importance", action="store_true", help="old weights are not corrected for")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -146,7 +182,13 @@ def main() -> None:
     for beta in options.betas:
         shares[str(beta)] = {}
         for seed in options.seeds:
-            shares[str(beta)][str(seed)] = found = solve(seed, beta, iterations=options.iterations)
+            shares[str(beta)][str(seed)] = found = solve(
+                seed,
+                beta,
+                iterations=options.iterations,
+                stale=options.stale,
+                importance="none" if options.no_importance else "truncated",
+            )
             spent = time.process_time() - started
             print(
                 f"beta {beta:<4} seed {seed}: {found:.4f} of the optimum ({spent:.0f} CPU s so far)",

@@ -23,3 +23,10 @@ def test_ppo_goes_98_percent_of_the_way(seed, beta):
     """`python -m benchmarks.optimum` does so on more sequences and seeds."""
     torch.set_num_threads(1)
     assert solve(seed, beta, tokens=3, length=2, iterations=80, batch=128, lr=2e-3) >= 0.98
+
+
+@pytest.mark.parametrize(("seed", "beta"), [(0, 0.3), (1, 1.0)])
+def test_a_stale_engine_with_importance_weights_goes_as_far(seed, beta):
+    """Every second iteration is sampled from the weights before the last update."""
+    torch.set_num_threads(1)
+    assert solve(seed, beta, tokens=3, length=2, iterations=80, batch=128, lr=2e-3, stale=1) >= 0.98
