@@ -1,11 +1,16 @@
-"""Does the loop align? Each seed from SFT on, with every control, judged by the labelers' noise-free utility.
+"""Does the loop align? Each seed from SFT on, with every control, on users that nothing was tuned on.
 
     python -m benchmarks.learning --seeds 0 1 2 --json
 
-Prints a table, and with --json one JSON object last: `seeds`, one object each with rm_accuracy, rm_ceiling,
-win_rate_vs_sft of base, sft (the control: SFT again), sft_low_temperature, best_of_n, ppo, ppo_ptx as
-[low, mid, high], relevance and distinct_2 of each, ppo_ptx_minus_low_temperature (paired), kl of ppo_ptx, and
-pretraining_loss. Curated data and base are made once, in --work, or taken from --curated and --base.
+Prints Markdown tables of the mean and standard deviation over seeds, and with --json one JSON object last:
+
+    seeds   one object each: seed, rm_accuracy, rm_ceiling, noise_scale, prompts, users, and policies: {name: figures}
+            as evaluation.json has them (rlhf/evaluation/evaluate.py); the policy's name is ppo_ptx
+    mean, sd   over seeds: {name: {figure: value}}; of an interval its middle, of gain_by_feature each feature's
+
+Held-out simulated labelers and the noise-free utility judge. Users are the test users, or with --split valid, for tuning,
+the validation users. Curated data and base are made once, in --work, or taken from --curated and --base: seeds share
+them, so that sd leaves out what another base would add. Plain PPO, without pretraining loss, is run with --ppo alone.
 """
 
 from __future__ import annotations
@@ -15,21 +20,43 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rlhf.evaluation.win_rate import text
+import numpy as np
+
 from rlhf.params import Params, load
 from tasks.launch import run_job
 
 SHOWN = {
     "base": "base",
-    "sft_control": "sft",
-    "sft_low_temperature": "sft_low_temperature",
-    "best_of_n": "best_of_n",
-    "ppo": "ppo",
-    "ppo_ptx": "ppo_ptx",
+    "base_few_shot": "base, few-shot in plain text",
+    "sft_control": "SFT again (control)",
+    "sft_low_temperature": "SFT at low temperature",
+    "best_of_n": "SFT, best of n by the reward model",
+    "rl_start": "RL start",
+    "ppo": "PPO",
+    "ppo_ptx": "PPO-ptx",
+}
+COLUMNS = {
+    "win_rate_vs_sft_by_labelers": "held-out labelers",
+    "length_controlled_by_labelers": "at equal length",
+    "win_rate_vs_sft": "noise-free utility",
+    "length_controlled": "at equal length",
+    "relevance": "relevance",
+    "fluency": "fluency",
+    "distinct_2": "distinct-2",
+    "words": "words",
+    "pretraining_loss": "held-out loss",
+}
+PAIRED = {
+    "minus_low_temperature_by_labelers": "minus low temperature, held-out labelers",
+    "minus_low_temperature": "minus low temperature, noise-free utility",
+    "kl": "KL to the RL start, nats a response",
+    "alignment_tax": "alignment tax, nats a token",
+    "gain": "gain in utility over SFT",
 }
 
 
@@ -50,30 +77,25 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:  # a process each; threads only wait
         seeds = list(
             pool.map(
-                lambda seed: one_seed(seed, work / f"seed-{seed}", base, curated, params, options.threads),
+                lambda seed: one_seed(seed, work / f"seed-{seed}", base, curated, params, options),
                 options.seeds,
             )
         )
-    print(table(seeds))
+    mean, sd = over_seeds([found["policies"] for found in seeds])
+    print(markdown(seeds, mean, sd))
     if options.json:
-        print(
-            json.dumps(
-                {"seeds": seeds, "machine": platform.processor() or platform.machine(), "commit": commit()}
-            )
-        )
+        machine = platform.processor() or platform.machine()
+        made = {"split": options.split, "machine": machine, "commit": commit()}
+        print(json.dumps({"seeds": seeds, "mean": mean, "sd": sd, **made}))
 
 
 def one_seed(
-    seed: int, work: Path, base: Path, curated: Path, params: Params, threads: int
+    seed: int, work: Path, base: Path, curated: Path, params: Params, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Every stage from SFT on with one seed; finished stages are not run again."""
+    alone = {"launcher": "inline", "num_processes": 1, "threads": options.threads}
     params = params.model_copy(
-        update={
-            "seed": seed,
-            "compute": params.compute.model_copy(
-                update={"launcher": "inline", "num_processes": 1, "threads": threads}
-            ),
-        }
+        update={"seed": seed, "compute": params.compute.model_copy(update=alone)},
     )
     plain = params.model_copy(update={"ppo": params.ppo.model_copy(update={"ptx_coef": 0.0})})
 
@@ -95,66 +117,104 @@ def one_seed(
     reward_model = str(work / "reward_model" / "model")
     run("choose_sft", {"sft": str(work / "sft"), "reward_model": reward_model})
     inputs = {"rl_start": str(work / "rl_start" / "model"), "reward_model": reward_model}
-    run("ppo", inputs, plain)
     run("ppo_ptx", inputs, stage_name="ppo")
     policies = {
         "base": base,
         "sft": work / "choose_sft" / "model",
         "rl_start": work / "rl_start" / "model",
         "policy": work / "ppo_ptx" / "model",
-        "ppo": work / "ppo" / "model",
     }
-    run(
-        "evaluate",
-        {"policies": {name: str(path) for name, path in policies.items()}, "reward_model": reward_model},
-    )
-    found = json.loads((work / "evaluate" / "evaluation.json").read_text(encoding="utf-8"))["policies"]
-    found["ppo_ptx"] = found.pop("policy")
+    if options.ppo:
+        run("ppo", inputs, plain)
+        policies["ppo"] = work / "ppo" / "model"
+    judged = f"evaluate-{options.split}" + ("-ppo" if options.ppo else "")
+    asked = {
+        "policies": {name: str(path) for name, path in policies.items()},
+        "reward_model": reward_model,
+        "split": options.split,
+        "noise_scale": ranked["noise_scale"],
+    }
+    run(judged, asked, stage_name="evaluate")
+    found = json.loads((work / judged / "evaluation.json").read_text(encoding="utf-8"))
+    found["policies"]["ppo_ptx"] = found["policies"].pop("policy")
     return {
         "seed": seed,
-        "rm_accuracy": rm["accuracy"],
-        "rm_ceiling": ranked["rm_ceiling"],
-        "win_rate_vs_sft": {shown: found[name]["win_rate_vs_sft"] for name, shown in SHOWN.items()},
-        "relevance": {
-            shown: found[name]["relevance"] for name, shown in {**SHOWN, "sft": "sft_reference"}.items()
-        },
-        "distinct_2": {
-            shown: found[name]["distinct_2"] for name, shown in {**SHOWN, "sft": "sft_reference"}.items()
-        },
-        "ppo_ptx_minus_low_temperature": found["ppo_ptx"]["minus_low_temperature"],
-        "kl": found["ppo_ptx"]["kl"],
-        "pretraining_loss": {
-            name: found[name]["pretraining_loss"] for name in ("base", "sft", "ppo", "ppo_ptx")
-        },
+        "rm_accuracy": rm.get("accuracy"),
+        "rm_ceiling": ranked.get("rm_ceiling"),
+        "rm_accuracy_by_utility": found["reward_model"]["accuracy_by_utility"],
+        "noise_scale": found["noise_scale"],
+        "prompts": found["prompts"],
+        "users": found["users"],
+        "policies": found["policies"],
     }
+
+
+def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(mean, standard deviation) of every figure of every policy; sd with n - 1, None of one seed.
+
+    seeds: a {policy: {figure: value, [low, mid, high] or {part: value}}} each.
+    """
+    means: dict[str, Any] = {}
+    sds: dict[str, Any] = {}
+    for name in seeds[0]:
+        means[name], sds[name] = {}, {}
+        for figure in seeds[0][name]:
+            listed = [_parts(seed[name][figure]) for seed in seeds if figure in seed.get(name, {})]
+            table = np.array([list(parts.values()) for parts in listed])
+            mean, sd = table.mean(axis=0), table.std(axis=0, ddof=1) if len(listed) > 1 else None
+            for into, values in ((means, mean.tolist()), (sds, None if sd is None else sd.tolist())):
+                named = dict(zip(listed[0], values or [None] * len(listed[0]), strict=True))
+                into[name][figure] = named if isinstance(seeds[0][name][figure], Mapping) else named[""]
+    return means, sds
+
+
+def _parts(value: Any) -> dict[str, float]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {"": value[1] if isinstance(value, list) else value}
+
+
+def markdown(seeds: Sequence[Mapping[str, Any]], mean: Mapping[str, Any], sd: Mapping[str, Any]) -> str:
+    """What --json says, as tables: mean ± sd over seeds."""
+    numbers = ", ".join(str(found["seed"]) for found in seeds)
+    first = seeds[0]
+    lines = [
+        f"Mean ± standard deviation over seeds {numbers}; win rates over SFT on {first['prompts']} prompts of "
+        f"{first['users']} users (fewer for base and the RL start).",
+        "",
+        "| answers by | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (1 + len(COLUMNS)) + "|",
+    ]
+    for name, called in SHOWN.items():
+        if name in mean:
+            cells = [_cell(mean[name], sd[name], figure) for figure in COLUMNS]
+            lines.append(f"| {called} | " + " | ".join(cells) + " |")
+    own, spread = mean["ppo_ptx"], sd["ppo_ptx"]
+    lines += ["", "| PPO-ptx | |", "|---|---|"]
+    lines += [f"| {called} | {_cell(own, spread, figure)} |" for figure, called in PAIRED.items()]
+    lines += [
+        f"| of it, {feature.replace('_', ' ')} | {_cell(own['gain_by_feature'], spread['gain_by_feature'], feature)} |"
+        for feature in own["gain_by_feature"]
+    ]
+    lines += ["", "| seed | " + " | ".join(map(str, (found["seed"] for found in seeds))) + " |"]
+    lines.append("|---" * (1 + len(seeds)) + "|")
+    for figure in ("win_rate_vs_sft_by_labelers", "win_rate_vs_sft"):
+        each = [found["policies"]["ppo_ptx"][figure] for found in seeds]
+        shown = [f"{mid:.3f} ({low:.3f}–{high:.3f})" for low, mid, high in each]
+        lines.append(f"| PPO-ptx, {COLUMNS[figure]} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _cell(mean: Mapping[str, Any], sd: Mapping[str, Any], figure: str) -> str:
+    if mean.get(figure) is None:
+        return ""
+    apart = "" if sd.get(figure) is None else f" ± {sd[figure]:.3f}"
+    return f"{mean[figure]:.3f}{apart}".replace("-", "−")
 
 
 def stage(name: str, out: Path, inputs: dict[str, Any], params: Params) -> dict[str, Any]:
     job = {"stage": name, "out": str(out), "inputs": inputs, "params": params.model_dump(mode="json")}
     return run_job(job, params.compute)
-
-
-def table(seeds: list[dict[str, Any]]) -> str:
-    """What --json says, for people."""
-    lines = []
-    for found in seeds:
-        accuracy, ceiling, kl = found["rm_accuracy"], found["rm_ceiling"], found["kl"][1]
-        lines.append(
-            f"seed {found['seed']}: reward model {accuracy:.3f} (ceiling {ceiling:.3f}), KL {kl:.2f}"
-        )
-        lines.append(f"  {'policy':<22}{'wins over SFT':<22}{'relevance':<11}{'distinct-2':<12}held-out loss")
-        for name, won in found["win_rate_vs_sft"].items():
-            relevance, distinct = found["relevance"][name], found["distinct_2"][name]
-            loss = found["pretraining_loss"].get(name) if name != "sft" else None
-            lines.append(
-                f"  {name:<22}{text(won, 3):<22}{relevance:<11.3f}{distinct:<12.3f}"
-                + (f"{loss:.3f}" if loss else "")
-            )
-        gain = text(found["ppo_ptx_minus_low_temperature"], 3)
-        lines.append(
-            f"  PPO-ptx minus low temperature, paired: {gain}; SFT's held-out loss {found['pretraining_loss']['sft']:.3f}"
-        )
-    return "\n".join(lines)
 
 
 def commit() -> str:
@@ -166,6 +226,8 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--split", choices=["test", "valid"], default="test", help="whose prompts judge")
+    parser.add_argument("--ppo", action="store_true", help="plain PPO too, without pretraining loss")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads a seed")
     parser.add_argument("--params", action="append", default=[], help="profile to overlay")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import long_run
+from benchmarks import learning, long_run
 from rlhf.data.planted import copies as planted_copies
 
 
@@ -88,3 +88,20 @@ def test_what_is_planted_is_what_is_scored():
             "precision": share,
         }
     assert made == planted_copies.corpus(2000, seed=3) != planted_copies.corpus(2000, seed=4)
+
+
+def test_seeds_are_summed_up_by_mean_and_sd():
+    def seed(win, relevance):
+        own = {
+            "kl": [1.0, 2.0, 3.0],
+            "win_rate_vs_sft": [0, win, 1],
+            "gain_by_feature": {"relevance": relevance},
+        }
+        return {"ppo_ptx": own | {"words": 20.0}, "sft": {"words": 10.0}}
+
+    mean, sd = learning.over_seeds([seed(0.6, 0.1), seed(0.7, 0.3), seed(0.8, 0.2)])
+    assert mean["ppo_ptx"]["win_rate_vs_sft"] == pytest.approx(0.7)
+    assert sd["ppo_ptx"]["win_rate_vs_sft"] == pytest.approx(0.1), "of a sample"
+    assert mean["ppo_ptx"]["gain_by_feature"] == {"relevance": pytest.approx(0.2)}
+    assert sd["sft"] == {"words": 0.0}
+    assert learning.over_seeds([seed(0.6, 0.1)])[1]["ppo_ptx"]["kl"] is None, "one seed has no spread"
