@@ -128,10 +128,8 @@ def release(
     from flows.console import show_release
     from flows.stages import At
     from flows.stages import release as measure
-    from tasks import rounds
 
-    at = At(round=rounds.newest_finished() if round is None else round, params=chosen.model_dump(mode="json"))
-    show_release(measure(at))
+    show_release(measure(At(round=round, params=chosen.model_dump(mode="json"))))
 
 
 # ---------------------------------------------------------------- models

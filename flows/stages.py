@@ -139,7 +139,7 @@ def evaluate(at: At = HERE) -> str:
 @flow(name="release")
 def release(at: At = HERE) -> dict[str, Any]:
     """Figures of a finished round's policy on the test users; {"round", "policy", "figures", "earlier_releases"}."""
-    with opened(at) as work:
+    with opened(at.model_copy(update={"round": rounds.finished(at.round)})) as work:
         done = evaluation.release(work.this)
         return {
             "round": work.this.number,

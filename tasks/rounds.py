@@ -185,12 +185,14 @@ def table(ref: RoundRef) -> list[dict[str, Any]]:
     return json.loads(ref.tags.get(TABLE, "[]"))
 
 
-def newest_finished() -> int:
-    """The number of the newest finished round. ValueError where there is none."""
-    finished = [ref.round for ref in registry.rounds() if ref.status == "FINISHED"]
-    if not finished:
-        raise ValueError("no round is finished yet: `rlhf run` goes on")
-    return finished[-1]
+def finished(number: int | None) -> int:
+    """The number of a finished round, of the newest by default. ValueError where it is not, or none is."""
+    numbers = [ref.round for ref in registry.rounds() if ref.status == "FINISHED"]
+    if number in numbers or (number is None and numbers):
+        return number or numbers[-1]
+    had = ", ".join(map(str, numbers)) or "none yet"
+    which = "no round is finished" if number is None else f"round {number} is not finished"
+    raise ValueError(f"{which} (finished rounds: {had}): a release measures a finished round's policy")
 
 
 def _round(number: int, run_id: str, params: Params, began: dict[str, Any]) -> Round:

@@ -18,8 +18,8 @@ evaluation.json:
   reward_model: {accuracy_by_utility: {name: [low, mid, high]}}: pairs of one policy's answers to a prompt that it
     orders as the noise-free utility does
 Intervals are bootstraps by user. A win rate over SFT is against best_of_n answers of SFT to each prompt (the best of n:
-against one). Names: base, base_few_shot (plain text, after a few demonstrations), sft, sft_control (SFT again, another
-seed), sft_low_temperature, best_of_n (SFT's best by the reward model), rl_start, then the policies. base, base_few_shot
+against one). Names: base, base_few_shot (plain text, after a few demonstrations; left out where no prompt has room for
+it), sft, sft_control (SFT again, another seed), sft_low_temperature, best_of_n (SFT's best by the reward model), rl_start, then the policies. base, base_few_shot
 and rl_start answer the first evaluation.control_prompts. samples.jsonl holds each prompt with everybody's answer,
 personal data redacted.
 """
@@ -66,11 +66,10 @@ def run(job: Job) -> dict[str, float]:
     policies = {name: Path(path) for name, path in job.inputs["policies"].items()}
     rl_start = policies.pop("rl_start")
     every = load.prompts(curated, "test") if split == "test" else load.validation_prompts(curated, "gate")
-    chosen = every
-    for tokenizer in (rm.tokenizer, plain(rm.tokenizer)):  # base few-shot is asked in plain text
-        chosen = with_room(
-            chosen, tokenizer, params.base.context, params.evaluation.max_new_tokens, may_be_empty=True
-        )
+    room = (params.base.context, params.evaluation.max_new_tokens)
+    chosen = with_room(every, rm.tokenizer, *room, may_be_empty=True)
+    in_plain_text = with_room(chosen, plain(rm.tokenizer), *room, may_be_empty=True)
+    chosen = in_plain_text or chosen  # where none has room in plain text, base is not asked few-shot
     if not chosen:
         raise ValueError(
             f"no prompt of the {split} users to evaluate on: raise data.{split}_share, or base.context"
@@ -78,7 +77,7 @@ def run(job: Job) -> dict[str, float]:
     setting = Setting(
         prompts=seeds.shuffled(chosen, params.seed, "evaluation")[: params.evaluation.prompts],
         texts=seeds.shuffled(load.pretraining_texts(curated, "valid"), params.seed, "alignment tax"),
-        demonstrations=load.demonstrations(curated, "train"),
+        demonstrations=load.demonstrations(curated, "train") if in_plain_text else (),
         context=params.base.context,
         temperature=params.ppo.temperature,
         seed=params.seed,
@@ -119,7 +118,11 @@ def evaluate(
     kl: dict[str, NDArray[np.float64]] = {}
     shots = 0.0
     every, few = len(setting.prompts), setting.few
-    asked = {"base": 2 * few, "sft": (2 + setting.params.best_of_n) * every, "policy": every + few}
+    asked = {
+        "base": few * (2 if setting.demonstrations else 1),
+        "sft": (2 + setting.params.best_of_n) * every,
+        "policy": every + few,
+    }
     with tqdm(
         total=few + sum(asked.get(name, every) for name in policies),
         desc="evaluate",
@@ -134,7 +137,7 @@ def evaluate(
             )
             count = few if name in ("base", "rl_start") else None
             answers[name] = ask(name, model, tokenizer, judge, setting, bar, count=count)
-            if name == "base":
+            if name == "base" and setting.demonstrations:
                 answers["base_few_shot"], shots = ask_few_shot(model, tokenizer, judge, setting, bar)
             elif name == "sft":
                 others, drawn = controls(model, tokenizer, judge, setting, bar)

@@ -139,7 +139,7 @@ def gain_by_feature(report: Report) -> Figure | None:
     for row, value in enumerate(parts.values()):
         axes.barh(row, value, height=0.56, color=ACCENT if value >= 0 else SECOND)
         side = 1 if value >= 0 else -1
-        said = f"{value:+.2f}".replace("-", "−")
+        said = f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
         axes.text(
             value + side * 0.03 * reach,
             row,

@@ -276,6 +276,9 @@ def test_a_release_reads_the_test_users_once_a_policy_and_apart_from_the_gate(ru
     assert "test users" not in page.read_text(), "they were another policy's"
     assert stages.release.fn(stages.At(round=1, params={"ppo": {"kl_coef": 0.35}}))["earlier_releases"] == 1
     run(round=1)
+    with pytest.raises(ValueError, match=r"round 2 is not finished \(finished rounds: 1\)"):
+        stages.release.fn(stages.At(round=2))
+    assert [ref.round for ref in registry.rounds()] == [1], "and none was begun"
     curated = Path("data/curated/prompts_test.parquet")
     curated.rename("moved.parquet")
     with pytest.raises(ValueError, match="is not what round 1 was made of"):

@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rlhf.chat import encode_prompt
 from rlhf.data import load
 from rlhf.evaluation import evaluate as module
 from rlhf.evaluation.answers import Answers, Judge, Setting
-from rlhf.evaluation.describe import accuracy_by_utility
+from rlhf.evaluation.describe import CONTROLS, accuracy_by_utility
 from rlhf.evaluation.evaluate import evaluate, headline, run, samples
+from rlhf.evaluation.few_shot import plain
 from rlhf.jobs import Job
 from rlhf.labeling.utility import Utility
 from rlhf.models import directories, tokenizer
@@ -178,6 +180,14 @@ def test_the_reward_model_is_measured_on_answers_of_one_policy(found, setting):
     assert accuracy_by_utility([draw(utilities[0], u) for u in utilities], setting) is None
 
 
+VALID = [
+    {"id": f"v{at}", "user_id": f"w{at}", "messages": [{"role": "user", "content": f"Where is the {word}?"}]}
+    for at, word in enumerate(
+        ["fox", "owl", "bear", "river", "hill", "sea", "tree", "lake", "mill", "barn", "road", "well"]
+    )
+]
+
+
 @pytest.fixture
 def curated(texts, tmp_path):
     """Prompts of the test users, and of the validation users those for choices and those for the gate."""
@@ -187,16 +197,7 @@ def curated(texts, tmp_path):
         frame = pl.DataFrame({"id": [str(at) for at in range(len(texts))], "text": texts})
         frame.write_parquet(folder / f"pretraining_{split}.parquet")
     pl.DataFrame(DEMONSTRATIONS).write_parquet(folder / "demonstrations_train.parquet")
-    words = ["fox", "owl", "bear", "river", "hill", "sea", "tree", "lake", "mill", "barn", "road", "well"]
-    valid = [
-        {
-            "id": f"v{at}",
-            "user_id": f"w{at}",
-            "messages": [{"role": "user", "content": f"Where is the {word}?"}],
-        }
-        for at, word in enumerate(words)
-    ]
-    pl.DataFrame(valid).write_parquet(folder / "prompts_valid.parquet")
+    pl.DataFrame(VALID).write_parquet(folder / "prompts_valid.parquet")
     pl.DataFrame([*PROMPTS, LONG]).write_parquet(folder / "prompts_test.parquet")
     return folder
 
@@ -253,6 +254,20 @@ def test_the_round_reads_validation_prompts_that_choose_nothing_and_a_release_th
     rows = [json.loads(line) for line in Path(job.out, "samples.jsonl").read_text().splitlines()]
     assert {row["prompt_id"] for row in rows} <= {prompt["id"] for prompt in PROMPTS}
     assert evaluated(job)["split"] == "test" and evaluated(job)["skipped"] == 1
+
+
+def test_base_is_not_asked_few_shot_where_no_prompt_has_room_for_it(job, models, monkeypatch):
+    def wordy(words):
+        form = plain(words)
+        form.chat_template = "A question of a person who wants to know: " * 3 + form.chat_template
+        return form
+
+    monkeypatch.setattr(module, "plain", wordy)
+    words = directories.load_tokenizer(models["base"])
+    length = max(len(encode_prompt(words, prompt["messages"])) for prompt in VALID)
+    context = job.params.base.model_copy(update={"context": length + FEW.max_new_tokens})
+    run(dataclasses.replace(job, params=job.params.model_copy(update={"base": context})))
+    assert evaluated(job)["policies"].keys() == {*CONTROLS, "policy"} - {"base_few_shot"}
 
 
 def test_the_labelers_of_the_round_judge_with_the_noise_that_they_ranked_with(job):
