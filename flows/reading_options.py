@@ -31,13 +31,10 @@ def reading_options(
     format: str | None, user_field: str | None, mapped: list[str] | None, one_user_each: bool, anonymous: bool
 ) -> Options:
     """The options; ValueError that names one that is wrong."""
-    from rlhf.data.reading import recognition
     from rlhf.data.reading.reader import Options
 
     if one_user_each and anonymous:
         raise ValueError("--one-user-each and --anonymous exclude each other; one of them is allowed")
-    if format is not None:
-        recognition.named(format)
     pairs: dict[str, str] = {}
     for pair in ",".join(mapped or []).split(","):
         if not pair.strip():

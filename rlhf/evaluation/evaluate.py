@@ -19,9 +19,9 @@ evaluation.json:
     orders as the noise-free utility does
 Intervals are bootstraps by user. A win rate over SFT is against best_of_n answers of SFT to each prompt (the best of n:
 against one). Names: base, base_few_shot (plain text, after a few demonstrations; left out where no prompt has room for
-it), sft, sft_control (SFT again, another seed), sft_low_temperature, best_of_n (SFT's best by the reward model), rl_start, then the policies. base, base_few_shot
-and rl_start answer the first evaluation.control_prompts. samples.jsonl holds each prompt with everybody's answer,
-personal data redacted.
+it), sft, sft_control (SFT again, another seed), sft_low_temperature, best_of_n (SFT's best by the reward model),
+rl_start, then the policies. base, base_few_shot and rl_start answer the first evaluation.control_prompts.
+samples.jsonl holds each prompt with everybody's answer, personal data redacted.
 """
 
 from __future__ import annotations

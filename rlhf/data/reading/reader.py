@@ -58,7 +58,7 @@ class Reader:
         self.copies = 0  # rows that were there before, word for word
         self._sources = containers.sources(files)
         self._names = contract.file_names([source.path for source in self._sources])
-        self._forced = recognition.named(options.format) if options.format else None
+        self._forced = recognition.named(options.format, kind) if options.format else None
         self._uses = contract.FirstUses()
         self._seen_again: dict[tuple[int, int], list[tuple[bytes, Reject]]] = {}
         self._assembled: dict[str, bytes] = {}  # digests by id of records that no line holds alone
@@ -97,7 +97,7 @@ class Reader:
             own.given += own_rows
             own_rows = 0
             for format_name, rows in gathered.items():
-                yield from self._gathered(name, recognition.named(format_name), rows, use)
+                yield from self._gathered(name, recognition.named(format_name, self.kind), rows, use)
         self._settle()
 
     # ------------------------------------------------------------ one row
@@ -122,6 +122,8 @@ class Reader:
                     return [record]
             row, flaw = self._row(value)
             format = self._forced or recognition.recognised(row, self.kind)
+            if self._forced and not format.recognises(row):
+                raise Wrong("", f"no record of format {format.name}: `rlhf data formats` shows one")
             if format.gather is not None:
                 gathered.setdefault(format.name, []).append((line, row))
                 self._told(format.name).records += 1

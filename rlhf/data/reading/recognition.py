@@ -34,12 +34,14 @@ FORMATS: tuple[Format, ...] = (
 NAMES = tuple(format.name for format in FORMATS)
 
 
-def named(name: str) -> Format:
-    """The format of a name; ValueError where there is none."""
-    for format in FORMATS:
-        if format.name == name:
-            return format
-    raise ValueError(f"there is no format {name!r} (allowed: {', '.join(NAMES)})")
+def named(name: str, kind: str) -> Format:
+    """The format of a name; ValueError where there is none, or where it gives no records of the kind."""
+    format = next((format for format in FORMATS if format.name == name), None)
+    if format is None:
+        raise ValueError(f"there is no format {name!r} (allowed: {', '.join(NAMES)})")
+    if kind not in format.kinds:
+        raise ValueError(f"format {name} gives no {kind} (allowed: {', '.join(format.kinds)})")
+    return format
 
 
 def recognised(row: Mapping[str, Any], kind: str) -> Format:
