@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf.models.plain import require_plain
+from rlhf.models.intact import require_importable
 from rlhf.models.suitable import require_reward_model
 from tasks import keys, stage
 from tasks.data import curated_files
@@ -17,10 +17,11 @@ def ensure_base(this: Round, data: StageRef) -> StageRef:
     """Registers a version of `base`."""
     start, path = this.params.reward_model.base, this.params.base.path
     if start not in ("sft", "base"):  # opened hours later, but looked at now
-        require_plain(Path(start))
-    elif path is not None and Path(path).is_dir():
-        require_plain(Path(path))
-        require_reward_model(Path(path), start)
+        require_importable(start, "reward_model.base")
+    if path is not None and not path.startswith("package:"):
+        require_importable(path, "base.path")
+        if start in ("sft", "base"):
+            require_reward_model(Path(path), start)
 
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)

@@ -18,9 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rlhf import packages, templates
 from rlhf.chat import ends
-from rlhf.models import directories
+from rlhf.models import directories, intact
 from rlhf.models.packed import is_packing
-from rlhf.models.plain import require_plain
 from rlhf.models.suitable import longest_row
 from rlhf.packages import Wheel
 from rlhf.sampling import probe
@@ -54,18 +53,22 @@ def import_model(
     today: the date that its chat template prints from now on. What is changed is said in the log.
     Raises ValueError for what cannot be opened safely or would not do.
     """
-    number = getattr(torch, dtype)
+    number, said = getattr(torch, dtype), list[str]()
     if path.startswith("package:"):
         model, tokenizer = _from_package(path.removeprefix("package:"), number, key)
     else:
-        source = Path(path)
-        if not source.is_dir():
-            raise ValueError(f"{key}: the directory {path} does not exist")
-        require_plain(source)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=number, use_safetensors=True, trust_remote_code=False
+        said += intact.require_importable(path, key)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path, dtype=number, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        intact.require_loaded(info, f"{key} {path}")
+        if intact.untie(model):
+            said.append(
+                "its configuration ties the input table to the output matrix, and they differ: both are kept"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        for asks in (vars(model.config), tokenizer.init_kwargs):  # for code that is not brought along
+            asks.pop("auto_map", None)
     templates.require_usable(tokenizer, f"{key} {path}")
     if tokenizer.eos_token_id is None:
         raise ValueError(
@@ -77,7 +80,7 @@ def import_model(
             f"{longest[0]} is {longest[1]}, and the model at {key} {path} has {positions} positions; allowed: at most "
             f"{positions}"
         )
-    said = templates.mend(tokenizer, today)
+    said += templates.mend(tokenizer, today)
     give_own_pad(model, tokenizer)
     model.generation_config.eos_token_id = ends(model, tokenizer)
     for sentence in [*said, *templates.describe(tokenizer)]:
