@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import data_cli
+from flows import data_cli, model_cli
 from flows.hints import hint
 from flows.options import Files, Settings, chosen_params
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 params_app = typer.Typer(help="Parameters.", no_args_is_help=True)
 app.add_typer(data_cli.app, name="data")
 app.add_typer(params_app, name="params")
+app.add_typer(model_cli.app, name="model")
 
 UsageError = typer.BadParameter.__mro__[
     2

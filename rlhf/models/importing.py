@@ -83,7 +83,8 @@ def import_model(
     said += templates.mend(tokenizer, today)
     give_own_pad(model, tokenizer)
     model.generation_config.eos_token_id = ends(model, tokenizer)
-    for sentence in [*said, *templates.describe(tokenizer)]:
+    said += templates.describe(tokenizer)
+    for sentence in said:
         log.warning("%s %s: %s", key, Path(path).name, sentence)
     directories.save(model, tokenizer, target)
     try:
@@ -96,6 +97,7 @@ def import_model(
         "source": Path(path).name,
         "packs": float(is_packing(opened)),
         "decodes": way,
+        "said": said,
     }
 
 

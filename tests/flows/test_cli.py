@@ -157,3 +157,32 @@ def test_the_audit_is_a_table_and_its_exit_status_says_whether_it_holds(rlhf, mo
     monkeypatch.setattr(audit.use_case, "classify", lambda text: "other")
     status, out, _ = rlhf("data", "audit", "--count", "100")
     assert (status, "MISSED" in out) == (1, True)
+
+
+def test_a_model_is_checked_before_any_round(rlhf, tmp_path):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rlhf.models import tokenizer
+
+    torch.manual_seed(0)
+    words = tokenizer.train(["who built the northern gate"], 300, 64)
+    config = LlamaConfig(
+        vocab_size=len(words) + 8, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, eos_token_id=words.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained("outside")
+    words.save_pretrained("outside")
+    status, out, _ = rlhf("model", "check", "outside")
+    assert status == 0
+    for line in (
+        "LlamaForCausalLM, ",
+        f"{len(words):,}, and {len(words) + 8:,} rows",
+        "answers end at              <|im_end|>",
+        "packed without padding",
+        "can be made of it",
+    ):
+        assert line in out, out
+    (Path("outside") / "config.json").write_text("")
+    status, out, err = rlhf("model", "check", "outside")
+    assert (status, out, err) == (2, "", "rlhf: base.path outside: config.json is empty\n")
