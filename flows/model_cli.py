@@ -21,12 +21,24 @@ def models() -> None:
 
 @app.command("check")
 def model_check(
-    directory: Annotated[str, typer.Argument(help="a Hugging Face causal LM directory, or package:NAME")],
+    directory: Annotated[
+        str | None, typer.Argument(help="a Hugging Face causal LM directory, or package:NAME")
+    ] = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="tiny random models of every causal family, as docs/models.md")
+    ] = False,
     params: Files = None,
     set: Settings = None,
 ) -> None:
     """Say what was found in a model directory, what an import would change, and what will not work; exit 2 if it is refused."""
+    if all == (directory is not None):
+        raise ValueError("which model? Give a directory, or --all for every family that transformers has")
     chosen = chosen_params(params, set)
+    if directory is None:
+        from rlhf.models import families
+
+        print(families.page(list(families.families())), end="")
+        return
     from transformers.utils import logging as library
 
     from flows.terminal import console

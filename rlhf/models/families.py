@@ -57,6 +57,21 @@ OFF = (
 SECONDS = 10
 
 
+HEAD = """# Families of models
+
+Printed by `rlhf model check --all` with transformers {transformers} and torch {torch} on a CPU: tiny random models of the {rows}
+causal families that transformers names. {right} go through all that a round asks of a model; the largest gap of what they
+decode in float32 to their own forward pass of each row by itself is {worst:.0e} nats. The others are refused at import by a
+sentence, or no small model of them could be made here, and then nothing is claimed: the same questions are asked of the real
+model when it is imported.
+
+Rows are packed (no padding), or padded where the model is not right otherwise. Decoding in slots lets a row that ends make room
+for the next; padded keeps a cache of rows padded on the left; replayed keeps none and reads each row again for every token.
+Gaps are nats; the first ratio is how far PPO's ratios are from 1 before any update; export is the gap to the model that
+transformers alone opens.
+"""
+
+
 class Family(NamedTuple):
     """One row. why: the sentence that refuses it, or why no small model was made; the gaps as in `check.Checked`."""
 
@@ -129,12 +144,14 @@ def _at_most(seconds: int) -> Iterator[None]:
 
 
 def _small(name: str, words: Any) -> Any:
-    """A small random model of the family whose logits are far from uniform."""
+    """A small random model of the family whose logits are far from uniform: of the sizes that its code takes first."""
     config = CONFIG_MAPPING[name]
     whole = config()
     inner = whole.get_text_config()
-    given = {key: value for key, value in SMALL.items() if getattr(inner, key, None) is not None}
-    given |= {key: 0.0 for key in OFF if isinstance(getattr(inner, key, None), float)}
+    if inner is not whole:
+        raise ValueError("it is made of several models: its text model is a family of its own")
+    given = {key: value for key, value in SMALL.items() if _default(inner, key) is not None}
+    given |= {key: 0.0 for key in OFF if isinstance(_default(inner, key), float)}
     given |= {
         "vocab_size": len(words) + 8, "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,
@@ -142,14 +159,46 @@ def _small(name: str, words: Any) -> Any:
     if "kv_lora_rank" in given:  # latent attention: widths of its own, and as many keys as heads
         given.pop("head_dim", None)
         given["num_key_value_heads"] = given["num_attention_heads"]
-    if inner is not whole:
-        raise ValueError("it is made of several models: its text model is a family of its own")
+    unsaid = {
+        key: SMALL[key]
+        for key in ("num_key_value_heads", "head_dim", "num_experts_per_tok")
+        if hasattr(whole, key)
+    }
+    without = {key: value for key, value in given.items() if "head_dim" not in key}
+    more = {key: 4 for key in given if key.endswith(("layers", "n_layer"))}
+    sizes = [
+        given,
+        given | unsaid,
+        without,
+        without | {"num_key_value_heads": 4},
+        given | more,
+        without | more,
+    ]
+    for number, these in enumerate(sizes):
+        try:
+            return _made(config(**these))
+        except TimeoutError:
+            raise
+        except Exception:  # its code does not take these sizes: others may do
+            if number + 1 == len(sizes):
+                raise
+    raise AssertionError
+
+
+def _default(config: Any, key: str) -> Any:
+    try:
+        return getattr(config, key, None)
+    except Exception:  # one for each layer, and none for all
+        return None
+
+
+def _made(config: Any) -> Any:
     with torch.device("meta"):
-        shape = AutoModelForCausalLM.from_config(config(**given))
+        shape = AutoModelForCausalLM.from_config(config)
     if sum(parameter.numel() for parameter in shape.parameters()) > 5_000_000:
         raise ValueError("its sizes have other names")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config(**given)).eval()
+    model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)
         model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=False)
@@ -187,18 +236,28 @@ def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
-def page(rows: list[Family], head: str) -> str:
-    """docs/models.md. head: which command, versions and machine made it."""
+def _nats(gap: float) -> str:
+    return f"{gap:.0e}" if gap < float("inf") else "does not run"
+
+
+def page(rows: list[Family]) -> str:
+    """docs/models.md."""
+    right = [row for row in rows if not row.why]
     lines = [
-        f"# Families of models\n\n{head}\n",
+        HEAD.format(
+            transformers=transformers.__version__,
+            torch=torch.__version__.partition("+")[0],
+            right=len(right),
+            rows=len(rows),
+            worst=max((row.decoding for row in right), default=0.0),
+        ),
         "| family | rows | decoding | gap, float32 | gap, bfloat16 | first ratio | reward model | export |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    right = [row for row in rows if not row.why]
     for row in right:
         lines.append(
             f"| {row.name} | {'packed' if row.packs else 'padded'} | {row.decodes} | {row.decoding:.0e} | "
-            f"{row.decoding_bfloat16:.0e} | {row.first_ratio:.0e} | {'yes' if row.has_reward_model else 'of another family'} | "
+            f"{_nats(row.decoding_bfloat16)} | {row.first_ratio:.0e} | {'yes' if row.has_reward_model else 'of another family'} | "
             f"{row.export:.0e} |"
         )
     lines += ["\n## Refused, or not tried\n", "| family | why |", "|---|---|"]
