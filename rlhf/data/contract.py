@@ -223,6 +223,11 @@ def check_comparison(row: Record) -> Record:
             raise Wrong(f"completions[{at}].ended", "must be true or false, or left out")
         if completion.get("model_version") is not None:
             string(completion["model_version"], f"completions[{at}].model_version")
+    if isinstance(ranks, list):  # 2.0 is 2: tables with gaps write whole numbers so
+        whole = [isinstance(rank, float) and rank.is_integer() for rank in ranks]
+        record["ranks"] = ranks = [
+            int(rank) if fits else rank for rank, fits in zip(ranks, whole, strict=True)
+        ]
     if not isinstance(ranks, list) or not all(
         _is_int(rank) and 1 <= rank <= len(completions) for rank in ranks
     ):

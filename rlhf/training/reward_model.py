@@ -7,7 +7,6 @@ demonstrations score 0 on average.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -24,11 +23,13 @@ from rlhf import distributed, seeds
 from rlhf.chat import encode_completion, encode_prompt
 from rlhf.data.load import demonstrations
 from rlhf.jobs import Job
+from rlhf.labeling.rankings import standing, tied
 from rlhf.models import directories, importing, reward
 from rlhf.models.packed import shortest
 from rlhf.models.reward import RewardModel
 from rlhf.models.rows import by_length, pad, tokens_at_once
 from rlhf.objectives.ranking import has_untied_pair, pairwise_accuracy, ranking_loss
+from rlhf.records import read_jsonl
 from rlhf.training.checkpoint import Checkpoints, cut_log, random_state, set_random_state
 from rlhf.training.engine import Engine, mine
 from rlhf.training.finite import require_finite
@@ -44,7 +45,7 @@ class Ranked(NamedTuple):
 
     prompt: list[int]
     responses: list[list[int]]
-    ranks: list[int]
+    ranks: list[float]
 
 
 class Scorer(nn.Module):
@@ -241,35 +242,34 @@ def group_loss(engine: Engine, group: list[Ranked], pad_id: int) -> tuple[Tensor
 
 
 def load_comparisons(job: Job, tokenizer: Any, max_tokens: int) -> tuple[list[Ranked], list[Ranked]]:
-    """(training, held-out) rankings of every file.
+    """(training, held-out) rankings of every file; of one labeler's several of the same answers the latest, equal texts tied.
 
     A completion that is empty and did not end, which has no token to score, or that is too long with its prompt is left
     out of its ranking, and a ranking that then tells no two completions apart is left out. The log says how many of each.
     """
     splits: dict[str, list[Ranked]] = {"train": [], "valid": []}
     left_out: Counter[str] = Counter()
-    for file in job.inputs["comparisons"]:
-        with open(file, encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                ranked = Ranked(encode_prompt(tokenizer, record["messages"]), [], [])
-                for completion, rank in zip(record["completions"], record["ranks"], strict=True):
-                    ids = encode_completion(
-                        tokenizer, completion["text"], ended=completion.get("ended", True)
-                    )
-                    if not ids:
-                        left_out["completions are empty and did not end"] += 1
-                    elif len(ranked.prompt) + len(ids) > max_tokens:
-                        left_out[
-                            f"completions have more than reward_model.max_tokens = {max_tokens} tokens with their prompt"
-                        ] += 1
-                    else:
-                        ranked.responses.append(ids)
-                        ranked.ranks.append(rank)
-                if ranked.ranks and has_untied_pair(torch.tensor(ranked.ranks)):
-                    splits[record.get("split", "train")].append(ranked)
-                else:
-                    left_out["rankings tell no two completions apart"] += 1
+    given = [record for file in job.inputs["comparisons"] for record in read_jsonl(file)]
+    records, replaced = standing(given)
+    if replaced:
+        left_out["rankings of the same answers by the same labeler were given again later"] = replaced
+    for record in records:
+        ranked = Ranked(encode_prompt(tokenizer, record["messages"]), [], [])
+        for completion, rank in zip(record["completions"], tied(record), strict=True):
+            ids = encode_completion(tokenizer, completion["text"], ended=completion.get("ended", True))
+            if not ids:
+                left_out["completions are empty and did not end"] += 1
+            elif len(ranked.prompt) + len(ids) > max_tokens:
+                left_out[
+                    f"completions have more than reward_model.max_tokens = {max_tokens} tokens with their prompt"
+                ] += 1
+            else:
+                ranked.responses.append(ids)
+                ranked.ranks.append(rank)
+        if ranked.ranks and has_untied_pair(torch.tensor(ranked.ranks)):
+            splits[record.get("split", "train")].append(ranked)
+        else:
+            left_out["rankings tell no two completions apart"] += 1
     for reason, count in left_out.items():
         if job.is_main:
             log.warning("%d %s, and are left out", count, reason)

@@ -196,6 +196,7 @@ COMPARISON = {
     ("change", "field"),
     [
         ({"ranks": [1, 2]}, "ranks"),
+        ({"ranks": [1, 2.5, 3]}, "ranks"),
         ({"ranks": [1, 2, 4]}, "ranks"),
         ({"ranks": [2, 2, 3]}, "ranks"),
         ({"ranks": [1, 2, True]}, "ranks"),
@@ -208,6 +209,7 @@ COMPARISON = {
 )
 def test_ranks_match_completions(change, field):
     assert contract.check_comparison(COMPARISON)["ranks"] == [1, 2, 2]
+    assert contract.check_comparison({**COMPARISON, "ranks": [1.0, 2.0, 2]})["ranks"] == [1, 2, 2]
     with pytest.raises(contract.Wrong) as wrong:
         contract.check_comparison({key: v for key, v in (COMPARISON | change).items() if v is not None})
     assert wrong.value.field == field
