@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -56,10 +57,11 @@ class Job:
         return int(os.environ.get("RANK", "0")) == 0
 
     def log(self, step: int, **figures: float) -> None:
-        """Append a line to metrics.jsonl; only the main process writes."""
+        """Append a line to metrics.jsonl; only the main process writes. A figure that is no number is undefined, and left out."""
         if self.is_main:
+            known = {name: value for name, value in figures.items() if math.isfinite(value)}
             with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"step": step, "time": time.time(), **figures}) + "\n")
+                lines.write(json.dumps({"step": step, "time": time.time(), **known}) + "\n")
 
 
 def write_json(path: Path, value: Any) -> None:

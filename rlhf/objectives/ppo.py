@@ -60,6 +60,12 @@ def clip_fraction(logprobs: Tensor, old_logprobs: Tensor, is_response: Tensor, *
 
 
 def explained_variance(values: Tensor, returns: Tensor, is_response: Tensor) -> Tensor:
-    """1 - Var(returns - values)/Var(returns) over response tokens; 1 is a perfect value model, 0 a constant."""
+    """1 - Var(returns - values)/Var(returns) over response tokens; 1 is a perfect value model, 0 a constant.
+
+    All [B, T]. Returns a scalar; NaN, undefined, where the returns are all the same: there is nothing to explain.
+    """
     errors, kept = (returns - values)[is_response], returns[is_response]
-    return 1.0 - errors.var(unbiased=False) / kept.var(unbiased=False).clamp(min=1e-8)
+    variance = kept.var(unbiased=False)
+    if not variance > 1e-8:
+        return torch.full_like(variance, torch.nan)
+    return 1.0 - errors.var(unbiased=False) / variance

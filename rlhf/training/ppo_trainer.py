@@ -9,6 +9,7 @@ and accumulated.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -334,8 +335,9 @@ def episode_kl(trajectory: Trajectory) -> Tensor:
 
 
 def describe(trajectory: Trajectory) -> dict[str, float]:
-    """Figures of an iteration's episodes; `kl` is the mean of `episode_kl`."""
+    """Figures of an iteration's episodes; `kl` is the mean of `episode_kl`, `explained_variance` absent where undefined."""
     is_response = trajectory.batch.is_response
+    explained = float(explained_variance(trajectory.values, trajectory.returns, is_response))
     return {
         "reward": float(trajectory.raw_scores.mean()),
         "reward_sd": float(trajectory.raw_scores.std(unbiased=False)),
@@ -343,7 +345,7 @@ def describe(trajectory: Trajectory) -> dict[str, float]:
         "kl": float(episode_kl(trajectory).mean()),
         "length": float(is_response.sum(1).float().mean()),
         "eos_rate": float(trajectory.ended.float().mean()),
-        "explained_variance": float(explained_variance(trajectory.values, trajectory.returns, is_response)),
+        **({} if math.isnan(explained) else {"explained_variance": explained}),
         "sampler_gap": trajectory.gap.mean,
         "sampler_gap_largest": trajectory.gap.largest,
         "sampler_drift": trajectory.gap.drift,

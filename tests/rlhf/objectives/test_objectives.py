@@ -184,6 +184,7 @@ def test_explained_variance_of_perfect_and_of_constant_values(draw):
     returns = torch.randn(2, 8, generator=draw)
     assert float(explained_variance(returns, returns, is_response)) == pytest.approx(1.0)
     assert float(explained_variance(torch.zeros(2, 8), returns, is_response)) == pytest.approx(0.0, abs=1e-6)
+    assert torch.isnan(explained_variance(returns, torch.ones(2, 8), is_response)), "undefined, and not -1e8"
 
 
 def test_ptx_is_a_plain_language_model_loss_without_padding(draw):

@@ -201,3 +201,12 @@ def test_importance_weights_are_those_of_the_tokens():
         right = (episodes.logprobs[row][is_response] - completion.logprobs).exp().clamp(max=2.0)
         torch.testing.assert_close(episodes.weights[row][is_response], right, atol=1e-5, rtol=1e-5)
     assert 0.5 < figures["importance_weight"] < 2.0 and figures["importance_weight"] != 1.0
+
+
+def test_explained_variance_of_returns_that_are_all_the_same_is_no_figure():
+    trainer = trainer_of("llama", "float32")
+    trainer.score = lambda prompts, answers: [0.0] * len(answers)
+    trainer.kl_coef = 0.0
+    trainer.params = trainer.params.model_copy(update={"lam": 1.0})
+    figures, episodes, _ = trainer.iterate(0, PROMPTS)
+    assert float(episodes.returns.abs().max()) < 1e-4 and "explained_variance" not in figures
