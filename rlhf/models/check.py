@@ -34,11 +34,11 @@ class Checked:
     reward_model: str
 
 
-def check(path: str, work: Path, *, context: int, today: date) -> Checked:
+def check(path: str, work: Path, *, context: int, today: date, adapter: str | None = None) -> Checked:
     """Imports the directory at `path` (or package:NAME) into `work`, and asks the model. ValueError where it is refused."""
     target = work / "model"
     figures = importing.import_model(
-        path, target, key="base.path", longest=("base.context", context), today=today
+        path, target, key="base.path", longest=("base.context", context), today=today, adapter=adapter
     )
     model, tokenizer = directories.load_policy(target)
     model.eval()

@@ -22,6 +22,7 @@ from transformers import (
 
 from rlhf.chat import ends
 from rlhf.models.never import forbid
+from rlhf.models.openable import require_loaded
 from rlhf.models.packed import prepare
 from rlhf.models.plain import require_plain
 from rlhf.templates import require_usable
@@ -46,13 +47,15 @@ def load_policy(
     """(causal LM, tokenizer) of a directory; `dropout` is residual dropout, where the architecture has it."""
     directory = Path(directory)
     require_plain(directory)
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         directory,
         config=configure(directory, dropout),
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
     )
+    require_loaded(model, info, str(directory))
     tokenizer = load_tokenizer(directory)
     forbid(model, tokenizer)
     return prepare(model), tokenizer

@@ -18,9 +18,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rlhf import packages, templates
 from rlhf.chat import ends
-from rlhf.models import directories, intact
+from rlhf.models import adapter as adapters
+from rlhf.models import directories, intact, openable
 from rlhf.models.packed import is_packing
-from rlhf.models.suitable import longest_row
 from rlhf.packages import Wheel
 from rlhf.sampling import probe
 
@@ -46,40 +46,41 @@ def import_model(
     longest: tuple[str, int],
     today: date,
     dtype: str = "float32",
+    adapter: str | None = None,
 ) -> dict[str, Any]:
     """Copy the model at `path`, a directory or package:NAME, to `target`.
 
     key: the parameter that names it; longest: the parameter that says how many tokens its rows may have, and how many;
-    today: the date that its chat template prints from now on. What is changed is said in the log.
+    today: the date that its chat template prints from now on; adapter: a directory with a LoRA adapter, which is merged into it.
+    What is changed is said in the log.
     Raises ValueError for what cannot be opened safely or would not do.
     """
     number, said = getattr(torch, dtype), list[str]()
+    where, exact = f"{key} {path}", number if adapter is None else torch.float32
     if path.startswith("package:"):
-        model, tokenizer = _from_package(path.removeprefix("package:"), number, key)
+        model, tokenizer = _from_package(path.removeprefix("package:"), exact, key)
+        openable.require_long_enough(model.config, longest, where)
+        openable.require_tokens(tokenizer, model.get_input_embeddings().weight.shape[0], where)
+        if adapter is not None:
+            said += adapters.require_adapter(adapter)
     else:
-        said += intact.require_importable(path, key)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            path, dtype=number, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        tokenizer, said = openable.require_openable(path, key, longest, adapter=adapter)
+        for file in intact.weight_files(Path(path), where):
+            intact.require_finite(file, where)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=exact, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
-        intact.require_loaded(info, f"{key} {path}")
         if intact.untie(model):
             said.append(
                 "its configuration ties the input table to the output matrix, and they differ: both are kept"
             )
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         for asks in (vars(model.config), tokenizer.init_kwargs):  # for code that is not brought along
             asks.pop("auto_map", None)
-    templates.require_usable(tokenizer, f"{key} {path}")
-    if tokenizer.eos_token_id is None:
-        raise ValueError(
-            f"{key} {path} has no EOS token, and answers must end: add eos_token to its tokenizer_config.json"
-        )
-    positions = longest_row(model.config)
-    if positions is not None and positions < longest[1]:
-        raise ValueError(
-            f"{longest[0]} is {longest[1]}, and the model at {key} {path} has {positions} positions; allowed: at most "
-            f"{positions}"
-        )
+    require_one_way(model, where)
+    if adapter is not None:
+        model, merged = adapters.merge(model, adapter)
+        directories.round_weights(model, dtype)
+        said.append(merged)
     said += templates.mend(tokenizer, today)
     give_own_pad(model, tokenizer)
     model.generation_config.eos_token_id = ends(model, tokenizer)
@@ -101,9 +102,23 @@ def import_model(
     }
 
 
+@torch.no_grad()
+def require_one_way(model: Any, where: str) -> None:
+    """Raise ValueError where a token's probabilities depend on the tokens after it, as in BERT without is_decoder."""
+    row = torch.arange(1, 9)[None] % model.get_input_embeddings().weight.shape[0]
+    other = row.clone()
+    other[0, -1] = 0
+    one, two = (model.eval()(input_ids=ids, use_cache=False).logits[0, :-1].float() for ids in (row, other))
+    if not float((one - two).abs().max()) <= probe.TOLERANCE * float(one.abs().max()):
+        raise ValueError(
+            f"{where}: {type(model).__name__} reads the tokens after the one that it predicts; allowed: a model that reads those "
+            "before it alone"
+        )
+
+
 def give_own_pad(model: Any, tokenizer: Any) -> None:
     """A pad token that is not EOS: one of the tokenizer's unused special tokens, or a new one."""
-    known = len(tokenizer)
+    known = _places(tokenizer)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         spare = [
             t
@@ -116,17 +131,23 @@ def give_own_pad(model: Any, tokenizer: Any) -> None:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     rows = model.get_input_embeddings().weight.shape[0]
     real = min(rows, known)  # rows may be spare: their number is often rounded up
-    if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if len(tokenizer) > known:
+    places = _places(tokenizer)
+    if places > rows:
+        model.resize_token_embeddings(places, mean_resizing=False)
+    if places > real:  # the new pad token, and added tokens that never had a row
         # The mean of the others: no new token is likelier than they are on average, where a row of zeros, a logit of 0, is
         # certain in a model whose logits are all far below. Not drawn by chance: an import gives the same bytes every time.
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             weight = layer.weight.data
-            weight[known : len(tokenizer)] = weight[:real].float().mean(0).to(weight.dtype)
+            weight[real:places] = weight[:real].float().mean(0).to(weight.dtype)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _places(tokenizer: Any) -> int:
+    """One more than the largest id, which is not how many tokens there are where ids are left out."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def _from_package(name: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:

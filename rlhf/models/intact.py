@@ -1,4 +1,4 @@
-"""A model directory from outside, looked at before it is opened: whole, of plain data, and a causal language model.
+"""The files of a model directory from outside, looked at before it is opened: whole, of plain data, of a causal language model.
 
 Only JSON, text and safetensors are read. Code and pickles beside them are left alone and named: nothing in a directory is run.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +21,57 @@ from rlhf.models.plain import PICKLED
 
 LFS = b"version https://git-lfs"
 HUB = re.compile(r"^[\w.-]+/[\w.-]+$")
+INDEX = "model.safetensors.index.json"
+#: JSON that is read where it is there
+READ = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
+TEXT = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".safetensors"}
+FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 def require_importable(path: str, key: str) -> list[str]:
     """What is left alone in the directory, a sentence each; raises ValueError, in one sentence, unless it can be imported.
 
-    key: the parameter that names it.
+    key: the parameter that names it. Of weights the headers alone are read; `require_finite` reads the numbers.
     """
     folder = Path(path)
     if not folder.is_dir():
-        hint = "; a model of a hub is downloaded first, and its folder named here" if HUB.match(path) else ""
-        raise ValueError(f"{key}: the directory {path} does not exist{hint}")
+        raise ValueError(f"{key}: the directory {path} does not exist{_how_to_download(path)}")
     where = f"{key} {path}"
     if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        option = ", or name its base as base.path and it as base.adapter" if key == "base.path" else ""
         raise ValueError(
-            f"{where} holds an adapter and no model: merge it into its base first, and name the result"
+            f"{where} holds an adapter and no model: merge it into its base first, and name the result{option}"
         )
-    config = _json(folder, "config.json", where)
+    config = read_json(folder, "config.json", where)
     _require_causal(config, where)
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+    for name in READ:
         if (folder / name).is_file():
-            _json(folder, name, where)
-    _require_whole(folder, where)
-    return _left_alone(folder, config)
+            read_json(folder, name, where)
+    for file in sorted(folder.iterdir()):
+        if file.suffix in TEXT and file.is_file():
+            require_no_pointer(file, where)
+    for file in weight_files(folder, where):
+        require_numbers(file, where)
+    return left_alone(folder, config)
 
 
-def _json(folder: Path, name: str, where: str) -> dict[str, Any]:
+def _how_to_download(path: str) -> str:
+    if not HUB.match(path):
+        return ""
+    name = path.partition("/")[2]
+    return (
+        f"; a model of a hub is downloaded first, and its folder named here: "
+        f"`hf download {path} --local-dir {name}`, then {name}"
+    )
+
+
+def read_json(folder: Path, name: str, where: str) -> dict[str, Any]:
+    """The object in a file of the directory; ValueError where there is none, it is cut, or it is a git-lfs pointer."""
     file = folder / name
     if not file.is_file():
         raise ValueError(f"{where} is no Hugging Face model directory: there is no {name} in it")
+    require_no_pointer(file, where)
     raw = file.read_bytes()
-    if raw.startswith(LFS):
-        raise ValueError(f"{where}: {name} is a git-lfs pointer and not the file: `git lfs pull` brings it")
     try:
         value = json.loads(raw)
     except ValueError:
@@ -59,6 +80,14 @@ def _json(folder: Path, name: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: {name} holds no JSON object")
     return value
+
+
+def require_no_pointer(file: Path, where: str) -> None:
+    with file.open("rb") as start:
+        if start.read(len(LFS)) == LFS:
+            raise ValueError(
+                f"{where}: {file.name} is a git-lfs pointer and not the file: `git lfs pull` brings it"
+            )
 
 
 def _require_causal(config: dict[str, Any], where: str) -> None:
@@ -78,68 +107,96 @@ def _require_causal(config: dict[str, Any], where: str) -> None:
         raise ValueError(
             f"{where} holds a {shapes[0]}; allowed: a causal language model with its output matrix"
         )
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "a method without a name")
-        raise ValueError(
-            f"{where}: its weights are quantised ({method}); allowed: float32, bfloat16 or float16"
-        )
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            method = config[key].get("quant_method") if isinstance(config[key], dict) else None
+            raise _quantised(where, method or f"{key} in config.json")
 
 
-def _require_whole(folder: Path, where: str) -> None:
-    """Every shard is there and as long as its header says, and no weight is NaN or infinite."""
-    index = folder / "model.safetensors.index.json"
-    files = sorted(folder.glob("*.safetensors"))
+def _quantised(where: str, how: str) -> ValueError:
+    return ValueError(f"{where}: its weights are quantised ({how}); allowed: float32, bfloat16 or float16")
+
+
+def weight_files(folder: Path, where: str) -> list[Path]:
+    """The safetensors files that transformers opens, all there; ValueError where one is missing."""
+    whole, index = folder / "model.safetensors", folder / INDEX
     if index.is_file():
-        names = sorted(set(_json(folder, index.name, where).get("weight_map", {}).values()))
+        shards = read_json(folder, INDEX, where).get("weight_map")
+        if not isinstance(shards, dict) or not all(
+            isinstance(name, str) and Path(name).name == name for name in shards.values()
+        ):
+            raise ValueError(f"{where}: {INDEX} has no weight_map of tensors to files beside it")
+        names = sorted(set(shards.values()))
         if missing := [name for name in names if not (folder / name).is_file()]:
-            raise ValueError(f"{where} lacks {missing[0]}, which {index.name} names")
-        files = [folder / name for name in names]
-    if not files:
-        pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
-        said = f"; {pickled[0]} is pickled, and only safetensors are opened" if pickled else ""
-        raise ValueError(f"{where} has no .safetensors weights{said}")
-    for file in files:
-        with file.open("rb") as start:
-            if start.read(len(LFS)) == LFS:
-                raise ValueError(
-                    f"{where}: {file.name} is a git-lfs pointer and not the weights: `git lfs pull` brings them"
-                )
-        try:
-            with safe_open(file, framework="pt") as weights:
-                for name in weights.keys():  # noqa: SIM118
-                    value = weights.get_tensor(name)
-                    if value.is_floating_point() and not torch.isfinite(value.sum(dtype=torch.float64)):
-                        raise ValueError(f"{where}: {file.name}, tensor {name} holds NaN or infinite numbers")
-        except SafetensorError as error:
-            raise ValueError(
-                f"{where}: {file.name} is no whole safetensors file, it may be cut ({error})"
-            ) from None
+            raise ValueError(f"{where} lacks {missing[0]}, which {INDEX} names")
+        return [*([whole] if whole.is_file() else []), *(folder / name for name in names)]
+    if whole.is_file():
+        return [whole]
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    if any("-of-" in name for name in others):
+        raise ValueError(f"{where} lacks {INDEX}, which says what is in {others[0]}")
+    if others:
+        raise ValueError(f"{where} has no model.safetensors; {others[0]} is not read")
+    foreign = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLED)
+    gguf = sorted(f.name for f in folder.glob("*.gguf"))
+    said = (
+        f"; {foreign[0]} is pickled, and only safetensors are opened"
+        if foreign
+        else (f"; {gguf[0]} is of llama.cpp, and only safetensors are opened" if gguf else "")
+    )
+    raise ValueError(f"{where} has no .safetensors weights{said}")
 
 
-def _left_alone(folder: Path, config: dict[str, Any]) -> list[str]:
+def require_numbers(file: Path, where: str) -> None:
+    """Raise ValueError unless the file is as long as its header says, and its weights are floats of 16 bits or more."""
+    with _opened(file, where) as weights:
+        for name in weights.keys():  # noqa: SIM118
+            dtype = weights.get_slice(name).get_dtype()
+            if dtype not in FLOATS and (name.endswith(".weight") or dtype.startswith(("F8", "F4", "F6"))):
+                raise _quantised(where, f"{file.name}, tensor {name} is {dtype}")
+
+
+def require_finite(file: Path, where: str) -> None:
+    """Raise ValueError where a weight in a safetensors file is NaN or infinite. One tensor is in memory at a time."""
+    with _opened(file, where) as weights:
+        for name in weights.keys():  # noqa: SIM118
+            value = weights.get_tensor(name)
+            if (
+                value.is_floating_point()
+                and value.numel()
+                and not all(torch.isfinite(edge) for edge in torch.aminmax(value))
+            ):
+                raise ValueError(f"{where}: {file.name}, tensor {name} holds NaN or infinite numbers")
+
+
+@contextmanager
+def _opened(file: Path, where: str) -> Iterator[Any]:
+    """safe_open, whose errors are one sentence."""
+    try:
+        with safe_open(file, framework="pt") as weights:
+            yield weights
+    except SafetensorError as error:
+        raise ValueError(
+            f"{where}: {file.name} is no whole safetensors file, it may be cut ({error})"
+        ) from None
+
+
+def left_alone(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Files of the directory that are never opened, a sentence a kind. config: what its config.json holds."""
     pickled = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix in PICKLED)
     code = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.py"))
     said = []
     if pickled:
-        said.append(f"pickled files are left alone: {_some(pickled)}")
+        said.append(f"pickled files are left alone: {some(pickled)}")
     if code or "auto_map" in config:
-        said.append(f"its own code is not run{': ' + _some(code) if code else ' (auto_map)'}")
+        own = f": {some(code)}" if code else " (auto_map)"
+        said.append(f"its own code is not run{own}; transformers' own is")
     return said
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def require_loaded(info: dict[str, Any], where: str) -> None:
-    """Raise ValueError where transformers found no weight for a parameter, and drew it by chance, or could not use one.
-
-    info: what from_pretrained gives with output_loading_info.
-    """
-    for name, said in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
-        if found := sorted(str(key) for key in info.get(name) or []):
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            raise ValueError(f"{where} {said} {found[0]}{more}: it would be drawn by chance")
 
 
 def untie(model: Any) -> bool:

@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification
 from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
 from rlhf.models import directories
+from rlhf.models.openable import require_loaded
 from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
 from rlhf.models.plain import require_plain
 from rlhf.models.positions import cut_to, positions_of
@@ -48,9 +49,16 @@ def from_policy(directory: Path | str, *, seed: int = 0) -> RewardModel:
     config.num_labels = 1
     tokenizer = directories.load_tokenizer(directory)
     config.pad_token_id = tokenizer.pad_token_id
-    model = AutoModelForSequenceClassification.from_pretrained(
-        directory, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        directory,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
     )
+    info["missing_keys"] -= {"score.weight"}  # drawn below
+    require_loaded(model, info, str(directory))
     head = model.score.weight
     with torch.no_grad():
         head.copy_(
@@ -64,14 +72,17 @@ def load_reward_model(directory: Path | str) -> RewardModel:
     """A reward model as `directories.save` wrote it."""
     directory = Path(directory)
     require_plain(directory)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    tokenizer = directories.load_tokenizer(directory)
+    model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=directories.configure(directory, 0.0),
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
     )
-    return RewardModel(prepare(model), directories.load_tokenizer(directory))
+    require_loaded(model, info, str(directory))
+    return RewardModel(prepare(model), tokenizer)
 
 
 def token_scores(model: Any, ids: Tensor, is_real: Tensor, asked: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ def run(job: Job) -> dict[str, Any]:
         longest=longest,
         today=job.params.chat.today,
         dtype=params.dtype,
+        adapter=params.adapter,
     )
 
 

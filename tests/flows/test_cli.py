@@ -186,3 +186,63 @@ def test_a_model_is_checked_before_any_round(rlhf, tmp_path):
     (Path("outside") / "config.json").write_text("")
     status, out, err = rlhf("model", "check", "outside")
     assert (status, out, err) == (2, "", "rlhf: base.path outside: config.json is empty\n")
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A tiny model of somebody else, whole."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rlhf.models import tokenizer
+
+    words = tokenizer.train(["the river runs past the castle"], 300, 64)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "outside")
+    words.save_pretrained(tmp_path / "outside")
+    return tmp_path / "outside"
+
+
+def _lose(folder, name):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _classify(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["LlamaForSequenceClassification"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "setting", "sentence"),
+    [
+        (lambda d: (d / "config.json").write_text(""), "base.path=outside", "outside: config.json is empty"),
+        (lambda d: _lose(d, "model.norm.weight"), "base.path=outside", "lacks model.norm.weight: it would be drawn"),
+        (lambda d: _lose(d, "lm_head.weight"), "base.path=outside", "lacks lm_head.weight: it would be drawn"),
+        (
+            lambda d: (d / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"),
+            "base.path=outside", "tokenizer.json is a git-lfs pointer",
+        ),
+        (
+            lambda d: (d / "config.json").rename(d / "adapter_config.json"), "base.path=outside",
+            "holds an adapter and no model: merge it into its base first, and name the result, or name its base as base.path",
+        ),
+        (lambda d: None, "base.path=Qwen/Qwen3-0.6B", "`hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B`"),
+        (_classify, "reward_model.base=outside", "reward_model.base outside is a sequence classifier"),
+        (lambda d: None, "base.context=4096 base.path=outside", "the model at base.path outside has 2048 positions"),
+        (lambda d: None, "base.adapter=none base.path=outside", "base.adapter: the directory none does not exist"),
+        (lambda d: None, "base.adapter=none", "base.adapter needs the model that it was trained on"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_imported_is_said_before_anything_starts(
+    rlhf, outside, spoil, setting, sentence
+):
+    spoil(outside)
+    options = [word for each in setting.split() for word in ("--set", each)]
+    status, out, err = rlhf("run", *options)
+    assert (status, out) == (2, "")
+    assert sentence in err and err.startswith("rlhf: ")
+    assert err.count("\n") == 1 and not Path(".rlhf").exists()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf.models import directories, reward, tokenizer
@@ -17,6 +18,12 @@ def policy(tmp_path):
     model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_positions=64, n_embd=16, n_layer=1, n_head=2))
     model.config.pad_token_id, model.config.eos_token_id = words.pad_token_id, words.eos_token_id
     return directories.save(model, words, tmp_path / "policy")
+
+
+def lose(folder, name):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def edit(file, **values):
@@ -34,8 +41,22 @@ def edit(file, **values):
         (lambda d: (d / "config.json").unlink(), r"no config\.json"),
         (lambda d: (d / "chat_template.jinja").unlink(), "no chat template"),
         (lambda d: edit(d / "tokenizer_config.json", pad_token="<|im_end|>"), "pad token must be another"),
+        (
+            lambda d: lose(d, "transformer.ln_f.weight"),
+            r"lacks (transformer\.ln_f|score)\.weight.*: it would be drawn by chance",
+        ),
     ],
-    ids=["code", "model code", "tokenizer code", "pickle", "no weights", "no config", "no template", "pad"],
+    ids=[
+        "code",
+        "model code",
+        "tokenizer code",
+        "pickle",
+        "no weights",
+        "no config",
+        "no template",
+        "pad",
+        "a weight is gone",
+    ],
 )
 def test_what_is_refused(policy, spoil, why):
     directories.load_policy(policy)

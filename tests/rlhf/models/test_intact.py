@@ -11,14 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
+    BertLMHeadModel,
     BertModel,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
 )
 
-from rlhf.models import directories, importing, intact, tokenizer
+from rlhf.models import directories, importing, intact, openable, tokenizer
 
 WORDS = tokenizer.train(["the river runs past the castle", "who built the northern gate"], 300, 64)
 SHAPE = {
@@ -69,6 +73,13 @@ def sharded(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def end_by(folder, token):
+    words = AutoTokenizer.from_pretrained(folder)
+    words.add_special_tokens({"eos_token": token})
+    words.save_pretrained(folder)
+
+
+Q = "model.layers.0.self_attn.q_proj.weight"
 REFUSED = {
     "cut weights": (lambda d: cut(d / "model.safetensors"), r"model\.safetensors is no whole safetensors file"),
     "cut header": (lambda d: cut(d / "model.safetensors", 0.001), "no whole safetensors file"),
@@ -111,6 +122,57 @@ REFUSED = {
         lambda d: (d / "model.safetensors").rename(d / "pytorch_model.bin"),
         r"no \.safetensors weights; pytorch_model\.bin is pickled",
     ),
+    "no index": (
+        lambda d: (d / "model.safetensors").rename(d / "model-00001-of-00002.safetensors"),
+        r"lacks model\.safetensors\.index\.json, which says what is in model-00001-of-00002",
+    ),
+    "an index of elsewhere": (
+        lambda d: (d / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b.safetensors"}}'),
+        "has no weight_map of tensors to files beside it",
+    ),
+    "weights of llama.cpp": (
+        lambda d: (d / "model.safetensors").rename(d / "model.gguf"), r"weights; model\.gguf is of llama\.cpp",
+    ),
+    "quantised in silence": (
+        lambda d: weights(d, lambda t: t.update({Q: t[Q].to(torch.float8_e4m3fn)})),
+        rf"its weights are quantised \(model\.safetensors, tensor {Q} is F8_E4M3\)",
+    ),
+    "compressed": (
+        lambda d: edit(d / "config.json", compression_config={"format": "int-quantized"}), "quantised .compression_config",
+    ),
+    "another shape": (
+        lambda d: weights(d, lambda t: t.update({Q: torch.zeros(16, 8)})),
+        rf"{Q} has shape \[16, 8\], and its config\.json says \[16, 16\]",
+    ),
+    "a layer more": (
+        lambda d: weights(d, lambda t: t.update({Q.replace("layers.0", "layers.1"): t[Q].clone()})),
+        r"holds model\.layers\.1\.self_attn.*for which its config\.json leaves no place",
+    ),
+    "a bias more": (
+        lambda d: weights(d, lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": torch.zeros(16)})),
+        r"holds model\.layers\.0\.self_attn\.q_proj\.bias, for which",
+    ),
+    "impossible numbers": (
+        lambda d: edit(d / "config.json", num_attention_heads=3), "does not open its config.json .*not a multiple of",
+    ),
+    "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), r"has no tokenizer: there is no tokenizer\.json in it"),
+    "no real tokenizer": (
+        lambda d: edit(d / "tokenizer.json", model={"type": "BPE"}), "its tokenizer does not open .*Missing vocab",
+    ),
+    "a tokenizer of code": (
+        lambda d: edit(d / "tokenizer_config.json", tokenizer_class="Mine", auto_map={"AutoTokenizer": ["mine.Mine", None]}),
+        "its tokenizer does not open .*custom code",
+    ),
+    "cut tokenizer settings": (lambda d: cut(d / "tokenizer_config.json"), r"tokenizer_config\.json is no JSON"),
+    "lfs template": (
+        lambda d: (d / "chat_template.jinja").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+        r"chat_template\.jinja is a git-lfs pointer",
+    ),
+    "a tokenizer of another model": (
+        lambda d: tokenizer.train(["zebras, quivers & jugs"] + [str(n) for n in range(3000)], 400, 64).save_pretrained(d),
+        r"tokens of its tokenizer have no row among the model's 296; allowed: the tokenizer that the model was trained with",
+    ),
+    "EOS without a row": (lambda d: end_by(d, "<|new|>"), r"EOS token <\|new\|> is token 296, and the model has 296 rows"),
     "an adapter": (
         lambda d: (d / "config.json").rename(d / "adapter_config.json"),
         "holds an adapter and no model: merge it into its base first",
@@ -140,7 +202,20 @@ def test_other_kinds_of_models_are_named(tmp_path):
     BertModel(BertConfig(vocab_size=99, **small)).save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="holds a BertModel; allowed: a causal language model"):
         intact.require_importable(str(tmp_path / "bert"), "base.path")
-    with pytest.raises(ValueError, match="does not exist; a model of a hub is downloaded first"):
+    WORDS.save_pretrained(tmp_path / "both ways")
+    BertLMHeadModel(BertConfig(vocab_size=len(WORDS), **small)).save_pretrained(tmp_path / "both ways")
+    with pytest.raises(ValueError, match="BertLMHeadModel reads the tokens after the one that it predicts"):
+        bring(tmp_path / "both ways", tmp_path / "model")
+    shape = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    BartForConditionalGeneration(BartConfig(vocab_size=99, d_model=16, **shape, **heads)).save_pretrained(
+        tmp_path / "bart"
+    )
+    with pytest.raises(ValueError, match="is of the family bart; allowed: a causal language model"):
+        intact.require_importable(str(tmp_path / "bart"), "base.path")
+    with pytest.raises(
+        ValueError, match=r"does not exist; .*: `hf download Qwen/Qwen3-0\.6B --local-dir Qwen3-0\.6B`"
+    ):
         intact.require_importable("Qwen/Qwen3-0.6B", "base.path")
 
 
@@ -178,3 +253,32 @@ def test_an_import_gives_the_logits_of_its_source(tmp_path, kind, spare):
     bring(folder, tmp_path / "model")
     mine = AutoModelForCausalLM.from_pretrained(tmp_path / "model")(IDS).logits
     torch.testing.assert_close(mine[..., : len(WORDS)], right[..., : len(WORDS)], atol=1e-5, rtol=0)
+
+
+def test_a_head_beside_a_whole_model_is_left_alone_and_named(outside, tmp_path, caplog):
+    """As trl saves a policy with a value head."""
+    right = AutoModelForCausalLM.from_pretrained(outside)(IDS).logits
+    weights(outside, lambda t: t.update({"v_head.summary.weight": torch.zeros(1, 16)}))
+    with caplog.at_level(logging.WARNING):
+        bring(outside, tmp_path / "model")
+    assert "weights of another head are left alone: v_head.summary.weight" in caplog.text
+    mine = AutoModelForCausalLM.from_pretrained(tmp_path / "model")(IDS).logits
+    torch.testing.assert_close(mine[..., : len(WORDS)], right, atol=1e-6, rtol=0)
+
+
+def test_added_tokens_without_a_row_get_the_mean_of_the_others(outside, tmp_path):
+    """As in Gemma 3 of 1B, whose tokenizer knows an image token that the model has no row for."""
+    words = AutoTokenizer.from_pretrained(outside)
+    words.add_tokens(["<image>"], special_tokens=True)
+    words.save_pretrained(outside)
+    bring(outside, tmp_path / "model")
+    table = load_file(tmp_path / "model" / "model.safetensors")["model.embed_tokens.weight"]
+    mean = table[: len(WORDS)].mean(0)
+    assert len(table) == len(WORDS) + 1
+    torch.testing.assert_close(table[-1], mean)
+
+
+def test_numbers_are_read_a_tensor_at_a_time(outside, monkeypatch):
+    """What a first look at a directory does not read, however large it is."""
+    monkeypatch.setattr(intact, "require_finite", None)
+    assert openable.require_openable(str(outside), "base.path", ("base.context", 64)).said == []
