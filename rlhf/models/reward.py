@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rlhf import distributed
 from rlhf.chat import Message, encode_completion, encode_prompt
-from rlhf.models import directories
+from rlhf.models import directories, scored_elsewhere
 from rlhf.models.openable import require_loaded
 from rlhf.models.packed import hidden_states, layout_of, prepare, shortest, unpack
 from rlhf.models.plain import require_plain
@@ -65,6 +65,7 @@ def from_policy(directory: Path | str, *, seed: int = 0) -> RewardModel:
             torch.randn(head.shape, generator=torch.Generator().manual_seed(seed))
             / (head.shape[1] + 1) ** 0.5
         )
+    scored_elsewhere.fit_out(model, tokenizer)
     return RewardModel(prepare(model), tokenizer)
 
 
