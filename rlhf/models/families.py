@@ -61,15 +61,20 @@ HEAD = """# Families of models
 
 Printed by `rlhf model check --all` with transformers {transformers} and torch {torch} on a CPU: tiny random models of the {rows}
 causal families that transformers names. {right} go through all that a round asks of a model; the largest gap of what they
-decode in float32 to their own forward pass of each row by itself is {worst:.0e} nats. The others are refused at import by a
-sentence, or no small model of them could be made here, and then nothing is claimed: the same questions are asked of the real
-model when it is imported.
+decode in float32 to their own forward pass of each row by itself is {worst:.0e} nats. Of {small} no small model could be made
+here, and nothing is claimed of them: the same questions are asked of the real model when it is imported. The other {refused}
+are refused by a sentence, or did not come to their end.
 
 Rows are packed (no padding), or padded where the model is not right otherwise. Decoding in slots lets a row that ends make room
 for the next; padded keeps a cache of rows padded on the left; replayed keeps none and reads each row again for every token.
-Gaps are nats; the first ratio is how far PPO's ratios are from 1 before any update; export is the gap to the model that
-transformers alone opens.
+The gap packed is that of hidden states, a share of the largest; decoded, that of log-probabilities of short rows that are read,
+continued and retired, nats; bfloat16, the largest between some hundred sampled tokens' log-probabilities and those that are
+learned from. The first ratio is how far PPO's ratios are from 1 before any update; export is the gap to the model that
+transformers alone opens, nats.
 """
+
+
+NOT_MADE = "no small model was made"
 
 
 class Family(NamedTuple):
@@ -77,10 +82,10 @@ class Family(NamedTuple):
 
     name: str
     why: str = ""
-    packs: bool = False
     decodes: str = ""
     decoding: float = 0.0
-    decoding_bfloat16: float = 0.0
+    packing: float | None = None
+    sampling_bfloat16: float = 0.0
     first_ratio: float = 0.0
     export: float = 0.0
     has_reward_model: bool = False
@@ -105,7 +110,7 @@ def _tried(name: str, work: Path) -> Family:
         model.save_pretrained(work / "outside")
         words.save_pretrained(work / "outside")
     except Exception as error:  # whatever its own code says to sizes that are not its own
-        return Family(name, f"no small model was made: {_first(error)}")
+        return Family(name, f"{NOT_MADE}: {_first(error)}")
     try:
         with _at_most(3 * SECONDS):
             checked = check.check(str(work / "outside"), work, context=64, today=date(2026, 1, 1))
@@ -119,10 +124,10 @@ def _tried(name: str, work: Path) -> Family:
 def _row(name: str, checked: check.Checked, work: Path) -> Family:
     return Family(
         name,
-        packs=checked.packing is not None,
         decodes=checked.decodes,
         decoding=checked.decoding,
-        decoding_bfloat16=checked.decoding_bfloat16,
+        packing=checked.packing,
+        sampling_bfloat16=checked.sampling_bfloat16,
         first_ratio=_first_ratio(checked),
         export=_export(checked, work),
         has_reward_model=not checked.reward_model,
@@ -243,21 +248,25 @@ def _nats(gap: float) -> str:
 def page(rows: list[Family]) -> str:
     """docs/models.md."""
     right = [row for row in rows if not row.why]
+    small = [row for row in rows if row.why.startswith(NOT_MADE)]
     lines = [
         HEAD.format(
             transformers=transformers.__version__,
             torch=torch.__version__.partition("+")[0],
             right=len(right),
             rows=len(rows),
+            small=len(small),
+            refused=len(rows) - len(right) - len(small),
             worst=max((row.decoding for row in right), default=0.0),
         ),
-        "| family | rows | decoding | gap, float32 | gap, bfloat16 | first ratio | reward model | export |",
-        "|---|---|---|---|---|---|---|---|",
+        "| family | rows | decoding | gap packed | decoded | bfloat16 | first ratio | reward model | export |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in right:
         lines.append(
-            f"| {row.name} | {'packed' if row.packs else 'padded'} | {row.decodes} | {row.decoding:.0e} | "
-            f"{_nats(row.decoding_bfloat16)} | {row.first_ratio:.0e} | {'yes' if row.has_reward_model else 'of another family'} | "
+            f"| {row.name} | {'padded' if row.packing is None else 'packed'} | {row.decodes} | "
+            f"{'' if row.packing is None else f'{row.packing:.0e}'} | {row.decoding:.0e} | "
+            f"{_nats(row.sampling_bfloat16)} | {row.first_ratio:.0e} | {'yes' if row.has_reward_model else 'of another family'} | "
             f"{row.export:.0e} |"
         )
     lines += ["\n## Refused, or not tried\n", "| family | why |", "|---|---|"]

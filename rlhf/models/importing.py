@@ -7,6 +7,7 @@ another and that the embedding has a row for, no code.
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import zipfile
 from datetime import date
@@ -85,14 +86,19 @@ def import_model(
     give_own_pad(model, tokenizer)
     model.generation_config.eos_token_id = ends(model, tokenizer)
     said += templates.describe(tokenizer)
-    for sentence in said:
-        log.warning("%s %s: %s", key, Path(path).name, sentence)
     directories.save(model, tokenizer, target)
     try:
         opened, _ = directories.load_policy(target)
         way = probe.how(opened, tokenizer.pad_token_id)
     except ValueError as error:
+        shutil.rmtree(target)
         raise ValueError(f"{key} {path}: {error}") from error
+    if not is_packing(opened):
+        said.append("its rows are padded: packed one after another they would not be each row's own")
+    if way == "replayed":
+        said.append("it is sampled without a cache, each row read again for every token, which is slow")
+    for sentence in said:
+        log.warning("%s %s: %s", key, Path(path).name, sentence)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "source": Path(path).name,
